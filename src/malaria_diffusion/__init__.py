@@ -1,0 +1,1 @@
+"""Denoising diffusion for synthetic medical images, and their honest validation."""

@@ -1,0 +1,1 @@
+"""Cell images in: reading archives, packing into a memory map, patient-aware splits, phantom cells."""

@@ -1,0 +1,95 @@
+"""From the bytes of one image file to a square RGB array."""
+
+from __future__ import annotations
+
+import io
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+# 4096 x 4096; a cell crop is four orders of magnitude smaller, a decompression bomb larger
+MAX_PIXELS = 2**24
+PHANTOM_KEY = "phantom"
+
+
+class RejectedImage(ValueError):  # noqa: N818  (not a failure: the image is listed and skipped)
+    """The image cannot be used; the message is the reason listed in `rejected_cells`."""
+
+
+class Decoded(NamedTuple):
+    """One image, ready for the memory map.
+
+    Attributes:
+        pixels: uint8, (3, S, S), RGB.
+        width: Original width in pixels.
+        height: Original height in pixels.
+        phantom: Whether the file says that it was drawn and not photographed.
+    """
+
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+    phantom: bool
+
+
+def decode(
+    data: bytes, size: int, background: tuple[int, int, int] = (0, 0, 0), common_side: int | None = None
+) -> Decoded:
+    """Decode, pad to a square and resize.
+
+    The whole image stays in the frame and keeps its aspect ratio: it is centred on a square of background
+    colour before an antialiased (bicubic) resize.
+
+    Args:
+        data: File content in any format Pillow reads; grey, palette, alpha and 16-bit images included.
+        size: Side S of the result in pixels.
+        background: RGB colour around the object and under transparent pixels, 0 to 255.
+        common_side: Side in original pixels of the square that becomes S x S. None: each image's own larger
+            side, so that it fills the frame. A number: the same for all, so that sizes stay comparable.
+
+    Raises:
+        RejectedImage: the bytes are empty, unreadable, too large, or show nothing but background.
+    """
+    if not data:
+        raise RejectedImage("empty file")
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            width, height = opened.size
+            if width * height > MAX_PIXELS:
+                raise RejectedImage(f"too large: {width} x {height} pixels, at most {MAX_PIXELS:,} in all")
+            phantom = PHANTOM_KEY in opened.info
+            image = _to_rgb(ImageOps.exif_transpose(opened), background)
+    except RejectedImage:
+        raise
+    except Image.DecompressionBombError as error:
+        raise RejectedImage(f"too large: {error}") from error
+    except Image.UnidentifiedImageError as error:
+        raise RejectedImage("not an image") from error
+    except Exception as error:  # Pillow's decoders raise many kinds on damaged data
+        raise RejectedImage(f"unreadable: {error}") from error
+
+    side = max(image.size)
+    if common_side is not None:
+        if side > common_side:
+            raise RejectedImage(f"larger than common_side: {side} px, at most {common_side} px")
+        side = common_side
+    if all(low == high == value for (low, high), value in zip(image.getextrema(), background, strict=True)):
+        raise RejectedImage("nothing but background")
+    canvas = Image.new("RGB", (side, side), background)
+    canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    resized = canvas.resize((size, size), Image.Resampling.BICUBIC)
+    return Decoded(np.asarray(resized).transpose(2, 0, 1), width, height, phantom)
+
+
+def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    if image.mode.startswith("I;16"):  # Pillow's own conversion would clip at 255
+        return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in {"I", "F"}:
+        raise RejectedImage(f"32-bit greyscale (mode {image.mode}) has no known range: store it with 8 or 16 bits")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        base = Image.new("RGBA", image.size, (*background, 255))
+        return Image.alpha_composite(base, image).convert("RGB")
+    return image.convert("RGB")

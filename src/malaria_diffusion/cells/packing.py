@@ -1,0 +1,163 @@
+"""Stream images of any number into one uint8 memory map, listing what cannot be used."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+from tqdm.auto import tqdm
+
+from malaria_diffusion.cells.archive import Entry, ImageSource
+from malaria_diffusion.cells.decode import Decoded, RejectedImage, decode
+from malaria_diffusion.cells.errors import CellsError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class PackingParameters(BaseModel, extra="forbid", frozen=True):
+    """How crops become equal squares.
+
+    Attributes:
+        size: Side S of the packed images in pixels; a multiple of 8, as the network halves it.
+        background: RGB colour outside the object, 0 to 255.
+        common_side: None: every crop fills the frame. A number: this many original pixels become S for all.
+    """
+
+    size: int = Field(ge=16, le=512, multiple_of=8)
+    background: tuple[int, int, int] = (0, 0, 0)
+    common_side: int | None = Field(default=None, ge=16)
+
+
+class PackedCells(NamedTuple):
+    """What packing made.
+
+    Attributes:
+        cells: uint8 memory map, (N, 3, S, S), RGB.
+        table: One row an image, in the order of `cells`: path, name, label, width, height, sha256, phantom.
+        rejected: One row an image left out: path, reason.
+    """
+
+    cells: NDArray[np.uint8]
+    table: pd.DataFrame
+    rejected: pd.DataFrame
+
+
+def pack_cells(source: ImageSource, parameters: PackingParameters, target: Path) -> PackedCells:
+    """Decode every image of `source` into the .npy file `target`.
+
+    Memory does not grow with the number of images (but for the table): images are decoded in a few threads,
+    Pillow releasing the interpreter, and appended in the order of their paths.
+
+    Raises:
+        CellsError: there is no class, one class only, or a class without a usable image.
+    """
+    entries = source.entries()
+    classes = sorted({entry.label for entry in entries if entry.refused is None and entry.label})
+    if len(classes) < 2:
+        raise CellsError(
+            f"{source.location}: found {len(classes)} class folder(s) {classes}, expected at least two, "
+            "each a folder of images whose name is the class"
+        )
+
+    kept: list[dict[str, object]] = []
+    rejected: list[dict[str, str]] = []
+    seen: dict[str, str] = {}
+    target.parent.mkdir(parents=True, exist_ok=True)
+
+    def usable() -> Iterator[NDArray[np.uint8]]:
+        work = lambda entry: _decode_entry(source, entry, parameters)  # noqa: E731
+        for entry, outcome in _in_order(work, tqdm(entries, desc="packing cells", unit="image")):
+            if isinstance(outcome, RejectedImage):
+                rejected.append({"path": entry.path, "reason": str(outcome)})
+                continue
+            sha256, decoded = outcome
+            if sha256 in seen:
+                rejected.append({"path": entry.path, "reason": f"byte-identical to {seen[sha256]}"})
+                continue
+            seen[sha256] = entry.path
+            kept.append(
+                {
+                    "path": entry.path,
+                    "name": entry.name,
+                    "label": entry.label,
+                    "width": decoded.width,
+                    "height": decoded.height,
+                    "sha256": sha256,
+                    "phantom": decoded.phantom,
+                }
+            )
+            yield decoded.pixels
+
+    _append_npy(target, usable(), (3, parameters.size, parameters.size))
+    table = pd.DataFrame(kept)
+    refused = pd.DataFrame(rejected, columns=["path", "reason"])
+    for name in classes:
+        if table.empty or not (table["label"] == name).any():
+            target.unlink()
+            reasons = refused["reason"].value_counts().head(3).to_dict()
+            raise CellsError(f"{source.location}: class folder {name!r} has no usable image; rejected were {reasons}")
+    return PackedCells(np.load(target, mmap_mode="r"), table, refused)
+
+
+def _decode_entry(
+    source: ImageSource, entry: Entry, parameters: PackingParameters
+) -> tuple[str, Decoded] | RejectedImage:
+    if entry.refused is not None:
+        return RejectedImage(entry.refused)
+    if not entry.label:
+        return RejectedImage("not in a class folder")
+    try:
+        data = source.read(entry)
+        decoded = decode(data, parameters.size, parameters.background, parameters.common_side)
+    except RejectedImage as error:
+        return error
+    except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        return RejectedImage(f"unreadable: {error}")
+    return hashlib.sha256(data).hexdigest(), decoded
+
+
+def _in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:
+    """Like ThreadPoolExecutor.map, but never more than a few results wait in memory."""
+    workers = os.cpu_count() or 1
+    waiting: deque[tuple[T, Future[R]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for item in items:
+            waiting.append((item, pool.submit(work, item)))
+            if len(waiting) >= 64 * workers:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
+
+
+def _append_npy(target: Path, rows: Iterable[NDArray[np.uint8]], shape: tuple[int, ...]) -> None:
+    """Write `rows` one after the other into an .npy file whose length is known only at the end."""
+
+    def write_header(count: int) -> int:
+        npy.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)})
+        return file.tell()
+
+    with target.open("wb") as file:
+        start = write_header(0)
+        count = 0
+        for row in rows:
+            file.write(np.ascontiguousarray(row).data)
+            count += 1
+        file.seek(0)
+        # numpy pads the header so that the first axis can grow; without that the file would be garbage
+        if write_header(count) != start:
+            raise RuntimeError(f"{target}: the header of {count} images does not fit the {start} bytes kept for it")

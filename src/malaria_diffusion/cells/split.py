@@ -1,0 +1,155 @@
+"""Who is in which photograph, and which people train, validate and test.
+
+A split by person keeps every cell of a person on one side: cells of one person share stain, slide and camera,
+and a classifier that has seen some of them recognises the rest for the wrong reasons.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Literal
+
+import pandas as pd
+from pydantic import BaseModel, Field, field_validator, model_validator
+
+from malaria_diffusion.cells.errors import CellsError
+
+SPLITS = ("train", "val", "test")
+
+
+class SplitParameters(BaseModel, extra="forbid", frozen=True):
+    """How people are recognised and divided.
+
+    Attributes:
+        strategy: "person" (honest) or "cell" (every image for itself, as much of the literature does).
+        person_patterns: Regular expressions tried in turn on the file name; group 1 of the first that matches is
+            the person. An empty list says that the names tell no people: every image is then a person of its own.
+        smear_pattern: Regular expression whose group 1 is the slide; None if names tell none.
+        val_fraction: Share of people (or cells) for validation.
+        test_fraction: Share of people (or cells) for the test.
+        audit_fraction: Share of the training people's cells that nothing is ever trained on.
+        seed: Another seed gives another split.
+    """
+
+    strategy: Literal["person", "cell"]
+    person_patterns: list[str]
+    smear_pattern: str | None
+    val_fraction: float = Field(gt=0, lt=0.5)
+    test_fraction: float = Field(gt=0, lt=0.5)
+    audit_fraction: float = Field(ge=0, lt=0.5)
+    seed: int = Field(ge=0)
+
+    @field_validator("person_patterns", "smear_pattern")
+    @classmethod
+    def _one_group(cls, value: list[str] | str | None) -> list[str] | str | None:
+        for pattern in [value] if isinstance(value, str) else value or []:
+            try:
+                groups = re.compile(pattern).groups
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+            if groups != 1:
+                raise ValueError(f"{pattern!r} has {groups} groups, expected one: the part that names it")
+        return value
+
+    @model_validator(mode="after")
+    def _some_train(self) -> SplitParameters:
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError("val_fraction + test_fraction must leave something to train on")
+        return self
+
+
+def person_of(name: str, patterns: list[str]) -> str:
+    """The person in a file name: group 1 of the first pattern that matches; the name itself without patterns.
+
+    Raises:
+        CellsError: there are patterns and none matches.
+    """
+    for pattern in patterns:
+        if match := re.search(pattern, name):
+            return match.group(1)
+    if patterns:
+        raise CellsError(
+            f"{name}: no person found in the file name by split.person_patterns {patterns}; expected one to match "
+            "every name. Correct them, or set [] if the names tell no people"
+        )
+    return name
+
+
+def keyed_uniform(seed: int, purpose: str, key: str) -> float:
+    """A number in [0, 1) that depends on its arguments alone (BLAKE2b), whatever else is in the archive."""
+    digest = hashlib.blake2b(f"{seed}\0{purpose}\0{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+def assign_splits(table: pd.DataFrame, parameters: SplitParameters) -> pd.DataFrame:
+    """Add the columns person, smear, split ("train", "val", "test") and audit (bool).
+
+    Each person draws a keyed number; the fractions cut it. Within the people who carry a class and those who do
+    not the draw is the same keyed one, so a person's split depends on nobody else: it is the same in any archive
+    of any size, even if a smaller archive lacks a class of theirs. `check_splits` then looks at the strata.
+
+    Args:
+        table: Columns name and label.
+        parameters: See `SplitParameters`.
+
+    Raises:
+        CellsError: a name tells no person, or a split lacks a class.
+    """
+    names, labels = table["name"], table["label"]
+    cell_keys = [f"{label}/{name.rsplit('.', 1)[0]}" for name, label in zip(names, labels, strict=True)]
+    people = [person_of(name, parameters.person_patterns) for name in names]
+    if not parameters.person_patterns:
+        people = cell_keys
+    units = people if parameters.strategy == "person" else cell_keys
+
+    def split_of(unit: str) -> str:
+        draw = keyed_uniform(parameters.seed, "split", unit)
+        if draw < parameters.test_fraction:
+            return "test"
+        return "val" if draw < parameters.test_fraction + parameters.val_fraction else "train"
+
+    by_unit = {unit: split_of(unit) for unit in set(units)}
+    result = table.assign(
+        person=people,
+        smear=[_smear_of(name, parameters.smear_pattern) for name in names],
+        split=[by_unit[unit] for unit in units],
+    )
+    drawn = [keyed_uniform(parameters.seed, "audit", key) < parameters.audit_fraction for key in cell_keys]
+    result["audit"] = (result["split"] == "train").to_numpy() & drawn
+    check_splits(result)
+    return result
+
+
+def training_rows(table: pd.DataFrame) -> pd.Series:
+    """Boolean mask of the cells anything may be trained on: the training split without the audit cells."""
+    return (table["split"] == "train") & ~table["audit"]
+
+
+def strata(table: pd.DataFrame) -> pd.Series:
+    """Per person the classes they carry, as "A+B": for cells, ever-infected and never-infected people."""
+    return table.groupby("person")["label"].agg(lambda labels: "+".join(sorted(set(labels))))
+
+
+def check_splits(table: pd.DataFrame) -> None:
+    """Every split must have every class, from two people at least.
+
+    Raises:
+        CellsError: naming the split, the class and the numbers.
+    """
+    people = table["person"].nunique()
+    for split in SPLITS:
+        part = table[(table["split"] == split) & ~table["audit"]]
+        for label in sorted(table["label"].unique()):
+            found = part.loc[part["label"] == label, "person"].nunique()
+            if found < 2:
+                raise CellsError(
+                    f"too few people for a split: class {label!r} has {found} person(s) in {split!r}, expected at "
+                    f"least two; there are {people} people in all. Give more people, larger split.val_fraction and "
+                    "split.test_fraction, or another split.seed"
+                )
+
+
+def _smear_of(name: str, pattern: str | None) -> str:
+    match = re.search(pattern, name) if pattern else None
+    return match.group(1) if match else ""

@@ -1,0 +1,48 @@
+"""A catalog entry for the images as their publisher gives them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NoReturn
+
+from kedro.io import AbstractDataset, DatasetError
+
+from malaria_diffusion.cells.archive import ImageSource, open_source
+from malaria_diffusion.cells.fetch import Published, fetch, is_url
+
+
+class RawCells(AbstractDataset[None, ImageSource]):
+    """A zip archive or folder of class folders, local or behind any URL fsspec understands.
+
+    A URL is fetched once into `cache`; what `published` says of it (size in bytes, sha256) is checked.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        cache: str,
+        published: dict[str, dict[str, Any]] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self._location = filepath
+        self._cache = Path(cache)
+        self._published = {url: Published(**stated) for url, stated in (published or {}).items()}
+        self.metadata = metadata
+
+    def load(self) -> ImageSource:
+        """Open the source, fetching it first if it is remote."""
+        location = self._location
+        if is_url(location):
+            return open_source(fetch(location, self._cache, self._published.get(location)))
+        return open_source(Path(location))
+
+    def save(self, data: None) -> NoReturn:
+        """Raw images are never written."""
+        raise DatasetError("raw_cells is what a publisher gives; it is read and never written")
+
+    def _exists(self) -> bool:
+        return is_url(self._location) or Path(self._location).exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._location}

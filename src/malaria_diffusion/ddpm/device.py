@@ -1,0 +1,32 @@
+"""Where to compute, and in which precision."""
+
+from __future__ import annotations
+
+import torch
+
+from malaria_diffusion.ddpm.parameters import DeviceName, PrecisionName
+
+
+def resolve_device(name: DeviceName) -> torch.device:
+    """The device `name` stands for; "auto" is CUDA if there is one, else MPS, else the CPU.
+
+    Raises:
+        ValueError: the device is asked for by name and not there.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(device for device in ("cuda", "mps", "cpu") if there[device]))
+    if not there[name]:
+        raise ValueError(f"device {name!r} is not available here, only {[d for d in there if there[d]]}; or use 'auto'")
+    return torch.device(name)
+
+
+def resolve_precision(name: PrecisionName, device: torch.device) -> torch.dtype:
+    """The dtype of the network's arithmetic; "auto" is bfloat16 where the hardware has it, else float32."""
+    if name != "auto":
+        return getattr(torch, name)
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    if device.type == "cpu" and torch.cpu._is_amx_tile_supported():
+        return torch.bfloat16
+    return torch.float32

@@ -1,0 +1,46 @@
+"""A cell on its way into noise and back, for the eye."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from malaria_diffusion.ddpm.keyed import Purpose, keyed_generator
+from malaria_diffusion.ddpm.model import Model
+from malaria_diffusion.ddpm.parameters import SamplingParameters
+from malaria_diffusion.ddpm.process import GaussianDiffusion
+from malaria_diffusion.ddpm.sampling import sample_states, to_uint8
+
+FRAMES = 9
+
+
+def forward_film(diffusion: GaussianDiffusion, image: NDArray[np.uint8], seed: int) -> dict[int, NDArray[np.uint8]]:
+    """x_t of one image at evenly spaced steps, with the same noise throughout.
+
+    Args:
+        diffusion: The process.
+        image: uint8, (3, S, S).
+        seed: Of the noise.
+
+    Returns:
+        uint8 (3, S, S) by number of steps taken, 0 (the image) to T.
+    """
+    epsilon = keyed_generator(seed, Purpose.IMAGE, 0).standard_normal((1, *image.shape), dtype=np.float32)
+    x_0 = torch.from_numpy(image[None].astype(np.float32) / 127.5 - 1)
+    film = {0: np.asarray(image)}
+    for step in np.linspace(1, diffusion.timesteps, FRAMES - 1).round().astype(int):
+        x_t = diffusion.q_sample(x_0, torch.tensor([step - 1]), torch.from_numpy(epsilon))
+        film[int(step)] = to_uint8(x_t)[0].numpy()
+    return film
+
+
+def reverse_film(model: Model, label: int, parameters: SamplingParameters) -> dict[int, NDArray[np.uint8]]:
+    """The states of one generated image at evenly spaced evaluations, from pure noise to the image.
+
+    Returns:
+        uint8 (3, S, S) by number of network evaluations made.
+    """
+    states = sample_states(model.network, model.diffusion, np.array([label]), model.lineage.size, parameters)
+    chosen = np.linspace(0, len(states) - 1, FRAMES).round().astype(int)
+    return {int(step): to_uint8(states[step])[0].cpu().numpy() for step in chosen}

@@ -1,0 +1,151 @@
+"""What a user may set, checked before anything is computed. Imports no torch: a typo is told in a second."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+PrecisionName = Literal["auto", "float32", "bfloat16"]
+
+
+class Prediction(StrEnum):
+    """What the network is trained to predict; the values are diffusers' names."""
+
+    EPSILON = "epsilon"
+    V = "v_prediction"
+
+
+class ProcessParameters(BaseModel, extra="forbid", frozen=True):
+    """The diffusion process.
+
+    Attributes:
+        timesteps: Number of diffusion steps T.
+        beta_start: First variance of the linear schedule.
+        beta_end: Last variance of the linear schedule.
+        prediction: "epsilon" (the paper) or "v_prediction" (Salimans & Ho 2022).
+    """
+
+    timesteps: int = Field(ge=2, le=10_000)
+    beta_start: float = Field(gt=0, lt=1)
+    beta_end: float = Field(gt=0, lt=1)
+    prediction: Prediction
+
+    @model_validator(mode="after")
+    def _increasing(self) -> ProcessParameters:
+        if self.beta_start > self.beta_end:
+            raise ValueError(f"beta_start ({self.beta_start}) must not exceed beta_end ({self.beta_end})")
+        return self
+
+
+class NetworkParameters(BaseModel, extra="forbid", frozen=True):
+    """A U-Net.
+
+    Attributes:
+        channels: Channels at each resolution, from S down, halving the side each time.
+        layers_per_block: Residual layers at each resolution.
+        attention_sides: Sides in pixels at which self-attention is added.
+        norm_groups: Groups of every group normalisation; must divide all channels.
+        dropout: Probability in the residual layers.
+    """
+
+    channels: list[int] = Field(min_length=2, max_length=6)
+    layers_per_block: int = Field(ge=1, le=4)
+    attention_sides: list[int]
+    norm_groups: int = Field(ge=1)
+    dropout: float = Field(ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _divisible(self) -> NetworkParameters:
+        for channels in self.channels:
+            if channels < 1 or channels % self.norm_groups:
+                raise ValueError(f"every one of channels {self.channels} must be a multiple of norm_groups")
+        return self
+
+
+class TrainingParameters(BaseModel, extra="forbid", frozen=True):
+    """How the network is trained.
+
+    Attributes:
+        epochs: Passes over the training cells. The only length there is: more epochs continue a finished training.
+        batch_size: Cells a step.
+        optimizer: "adam" (the paper) or "adamw".
+        learning_rate: After warm-up.
+        warmup_steps: Steps over which the learning rate grows linearly from zero.
+        decay_epochs: None: constant learning rate. A number: it falls along a cosine to zero over so many epochs,
+            and `epochs` must not exceed it.
+        gradient_clip: Largest norm of the gradient; None: unclipped.
+        ema_decay: Decay of the averaged weights, reached gradually: at step s it is at most (1 + s) / (10 + s).
+        flips: Flip cells at random, horizontally and vertically.
+        precision: "auto", "float32" or "bfloat16" (mixed).
+        device: "auto", "cpu", "cuda" or "mps".
+        seed: Of the weights, the order, and every draw.
+        grid_epochs: Epochs between two grids of samples.
+    """
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    optimizer: Literal["adam", "adamw"]
+    learning_rate: float = Field(gt=0, lt=1)
+    warmup_steps: int = Field(ge=0)
+    decay_epochs: int | None = Field(ge=1)
+    gradient_clip: float | None = Field(gt=0)
+    ema_decay: float = Field(ge=0, lt=1)
+    flips: bool
+    precision: PrecisionName
+    device: DeviceName
+    seed: int = Field(ge=0)
+    grid_epochs: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _within_decay(self) -> TrainingParameters:
+        if self.decay_epochs is not None and self.epochs > self.decay_epochs:
+            raise ValueError(
+                f"epochs ({self.epochs}) exceeds decay_epochs ({self.decay_epochs}), after which the learning rate is "
+                "zero; raise decay_epochs (a training of its own) or set it to null"
+            )
+        return self
+
+
+class Solver(StrEnum):
+    """How the reverse process is walked."""
+
+    ANCESTRAL = "ancestral"
+    DPM_SOLVER = "dpm-solver++"
+    UNIPC = "unipc"
+
+
+class SamplingParameters(BaseModel, extra="forbid", frozen=True):
+    """What is generated.
+
+    Attributes:
+        count: Images of each class, or a number for each class by name.
+        seed: Image k of a seed is the same in any batch and any number of images before it.
+        solver: "ancestral" (the paper, T evaluations), "dpm-solver++" or "unipc".
+        evaluations: Network evaluations an image of the fast solvers; the ancestral sampler always takes T.
+        batch_size: Images at once; changes nothing but speed and memory.
+        precision: "auto", "float32" or "bfloat16".
+        device: "auto", "cpu", "cuda" or "mps".
+    """
+
+    count: int | dict[str, int]
+    seed: int = Field(ge=0)
+    solver: Solver
+    evaluations: int | None = Field(ge=4)
+    batch_size: int = Field(ge=1)
+    precision: PrecisionName
+    device: DeviceName
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SamplingParameters:
+        numbers = self.count.values() if isinstance(self.count, dict) else [self.count]
+        if any(number < 0 for number in numbers) or not sum(numbers):
+            raise ValueError(f"count must be at least one image and never negative, found {self.count}")
+        if (self.solver is Solver.ANCESTRAL) != (self.evaluations is None):
+            raise ValueError(
+                "evaluations is null for the ancestral solver, which takes all T steps, and a number for the others; "
+                f"found solver={self.solver.value}, evaluations={self.evaluations}"
+            )
+        return self

@@ -1,0 +1,32 @@
+"""Which cells are compared: as many of each class, reproducibly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+
+def per_class_number(n: int, *tables: pd.DataFrame) -> int:
+    """Cells of each class, so that they make at most `n` in all and every table has enough of every class.
+
+    Raises:
+        ValueError: a table lacks a class that another has.
+    """
+    classes = sorted({label for table in tables for label in table["label"].unique()})
+    smallest = n // len(classes)
+    for table in tables:
+        counts = table["label"].value_counts().reindex(classes, fill_value=0)
+        if counts.min() == 0:
+            raise ValueError(
+                f"one side has no cell of class {counts.idxmin()!r} to compare (found {counts.to_dict()}); "
+                "generate every class with diffusion.sampling.count"
+            )
+        smallest = min(smallest, int(counts.min()))
+    return smallest
+
+
+def balanced_rows(labels: pd.Series, per_class: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Positions of `per_class` random cells of each class, without repetition, sorted."""
+    by_class = [rng.permutation(np.flatnonzero(labels == label))[:per_class] for label in sorted(labels.unique())]
+    return np.sort(np.concatenate(by_class))

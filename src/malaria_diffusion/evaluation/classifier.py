@@ -1,0 +1,262 @@
+"""The YOLOv8 classifier of the validation, trained by ultralytics straight from an array of cells.
+
+No image file is written: ultralytics' trainer reads the uint8 array (usually a memory map) through
+`yolo_trainer`. Everything ultralytics would do on its own is off: experiment trackers, usage statistics, downloads,
+package installs, plots, random crops. Importing this module imports neither torch nor ultralytics.
+"""
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+
+_TRACKERS = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
+_HASHED_AT_ONCE = 4096  # cells; bounds the memory the fingerprint of a memory map takes
+
+
+class ClassifierParameters(BaseModel, extra="forbid", frozen=True):
+    """How the classifier is trained; every value is what the optimizer sees, nothing is rescaled behind it."""
+
+    architecture: str = Field("yolov8n-cls", pattern=r"^yolov8[nsmlx]-cls$")
+    weights: str | None = None
+    """Initial weights: null from scratch, a path, or an official name such as `yolov8n-cls.pt`."""
+    image_size: int = Field(ge=32, le=640, multiple_of=32)
+    """Side in pixels the cells are resized to (bilinear, antialiased)."""
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    """Cells per optimizer step; batch normalisation needs two."""
+    optimizer: Literal["SGD", "Adam", "AdamW"]
+    learning_rate: float = Field(gt=0, le=1)
+    momentum: float = Field(ge=0, lt=1)
+    """Nesterov momentum of SGD, beta1 of Adam and AdamW."""
+    weight_decay: float = Field(ge=0, le=1)
+    """On convolution and linear weights; biases and normalisation have none."""
+    warmup_epochs: float = Field(ge=0)
+    """Epochs (at most all but the last) over which the learning rate rises linearly from 0."""
+    final_learning_rate_fraction: float = Field(gt=0, le=1)
+    """The rate falls linearly, epoch by epoch, towards this fraction of itself at the end of the last epoch."""
+    flips: bool
+    """Mirror each training cell left-right and up-down, each with probability one half."""
+    seed: int = Field(ge=0)
+    device: Literal["auto", "cpu", "cuda", "mps"]
+
+
+def resolve_weights(weights: str | None, folder: Path) -> Path | None:
+    """Find the initial weights, downloading an official file into `folder` where it is missing.
+
+    Args:
+        weights: None, the path of a file, or an official name `yolov8{n,s,m,l,x}-cls.pt`.
+        folder: where official files are kept.
+
+    Returns:
+        The path of the file, or None for training from scratch.
+
+    Raises:
+        FileNotFoundError: no such file, and it is not an official name or cannot be downloaded.
+    """
+    if weights is None:
+        return None
+    official = re.fullmatch(r"yolov8[nsmlx]-cls\.pt", weights) is not None
+    places = [Path(weights)] + [Path(folder) / weights] * official
+    for place in places:
+        if place.is_file():
+            return place
+    reason = "it is not the name of an official file, so it is not downloaded"
+    if official:
+        try:
+            return _download(places[-1])
+        except Exception as error:  # whatever the network, a proxy or the disk made of it
+            reason = f"downloading it failed ({type(error).__name__})"
+    raise FileNotFoundError(
+        f"The classifier's initial weights {weights!r} are not there: looked for "
+        f"{' and '.join(str(place.absolute()) for place in places)}, and {reason}; put the file there, give the path "
+        "of one with `validation.classifier.weights`, or set it to null to train from scratch."
+    )
+
+
+def train_classifier(
+    cells: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    class_names: Sequence[str],
+    train_rows: NDArray[np.integer],
+    val_rows: NDArray[np.integer],
+    parameters: ClassifierParameters,
+    folder: Path,
+    weights: Path | None = None,
+    on_epoch: Callable[[dict[str, float]], None] | None = None,
+) -> tuple[Path, pd.DataFrame]:
+    """Train the classifier and keep the epoch with the best validation accuracy (the latest of equals).
+
+    A run that was killed goes on from its last whole epoch when it is called again with the same folder, parameters,
+    weights and data (the device may differ). The same seed on the same device gives the same history, but for a run
+    that was resumed: ultralytics resumes from the averaged weights at half precision, so its history is only close.
+
+    Args:
+        cells: (N, 3, S, S), RGB, 0..255; may be a memory map.
+        labels: (N,), the class of each cell, 0..len(class_names)-1.
+        class_names: the name of each class.
+        train_rows: rows of `cells` to learn from, at least two.
+        val_rows: rows of `cells` to choose the epoch by, none of them in `train_rows`.
+        parameters: how to train.
+        folder: ultralytics' run folder; nothing is written outside it.
+        weights: checkpoint to start from (see `resolve_weights`); its head is used if it has as many classes.
+        on_epoch: called with each row of the history as it comes; the epochs before a resume come first, at once.
+
+    Returns:
+        The checkpoint, in ultralytics' format (`YOLO(path)` reads it), and the history: a row per epoch with
+        `epoch` (from 1), `train_loss` and `val_loss` (cross-entropy in nats, mean over batches), `val_accuracy`
+        (0..1), `learning_rate` (at the end of the epoch) and `images_seen` (in all). Its `attrs["effective"]` says
+        what the live optimizer was set to.
+
+    Raises:
+        ValueError: arrays of the wrong type or shape, rows or labels out of range, rows in both sets, or `weights`
+            that are unsafe or of another architecture.
+        FloatingPointError: the training diverged.
+        MemoryError: the device has too little memory for the batch.
+    """
+    _check_data(cells, labels, class_names, train_rows, val_rows)
+    with _private_ultralytics():
+        from malaria_diffusion.evaluation import yolo_trainer
+
+        data = yolo_trainer.CellData(cells, labels, tuple(class_names), train_rows, val_rows)
+        run = _fingerprint(cells, labels, class_names, train_rows, val_rows, parameters, weights)
+        return yolo_trainer.train(data, parameters, Path(folder), weights, run, on_epoch)
+
+
+def predict(
+    checkpoint: Path, cells: NDArray[np.uint8], batch_size: int = 256, device: str = "auto"
+) -> NDArray[np.float32]:
+    """Class probabilities of cells, prepared as they were in validation.
+
+    Args:
+        checkpoint: what `train_classifier` returned; it carries the image size.
+        cells: (N, 3, S, S), RGB, 0..255; may be a memory map, read a batch at a time.
+        batch_size: cells at once; bounds memory, does not change the result.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+
+    Returns:
+        (N, classes); each row sums to 1.
+
+    Raises:
+        ValueError: `cells` of the wrong type or shape, or a checkpoint that is unsafe or not a YOLOv8 classifier.
+    """
+    _check_cells(cells)
+    with _private_ultralytics():
+        from malaria_diffusion.evaluation import yolo_trainer
+
+        return yolo_trainer.predict(Path(checkpoint), cells, batch_size, device)
+
+
+@contextmanager
+def _private_ultralytics() -> Iterator[None]:
+    """Ultralytics with settings of its own, silent, and without side effects on this process or the user's folders."""
+    import torch  # before ultralytics, which would leave torch a single thread
+
+    threads = torch.get_num_threads()
+    if "ultralytics" not in sys.modules:
+        # These are read once, at import. The user's settings are neither read nor created, nothing is looked up on
+        # the network, and no package is installed behind our back.
+        with tempfile.TemporaryDirectory() as settings:
+            private = {
+                "YOLO_CONFIG_DIR": settings,
+                "YOLO_OFFLINE": "true",
+                "YOLO_AUTOINSTALL": "false",
+                "YOLO_VERBOSE": "false",
+                "OMP_NUM_THREADS": str(threads),
+            }
+            before = {name: os.environ.get(name) for name in private}
+            os.environ.update(private)
+            try:
+                import ultralytics  # noqa: F401
+            finally:
+                for name, value in before.items():
+                    os.environ.pop(name) if value is None else os.environ.update({name: value})
+    from ultralytics.utils import LOGGER, NUM_THREADS, SETTINGS
+
+    # Ultralytics leaves a processor free, and rightly: on two busy processors, two threads that wait for each other at
+    # every layer are many times slower than one.
+    torch.set_num_threads(min(threads, NUM_THREADS))
+    settings, level = dict(SETTINGS), LOGGER.level
+    dict.update(SETTINGS, dict.fromkeys(_TRACKERS, False))  # dict's own update: theirs would write the file
+    LOGGER.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(level)
+        dict.update(SETTINGS, settings)
+        torch.set_num_threads(threads)
+
+
+def _download(path: Path) -> Path:
+    """Fetch an official file with ultralytics' downloader, which publishes it whole or not at all."""
+    with _private_ultralytics():
+        import requests
+        from ultralytics.utils.downloads import GITHUB_ASSETS_REPO, attempt_download_asset
+
+        # The downloader waits long for a silent network; this asks first, briefly, through any proxy.
+        requests.head(f"https://github.com/{GITHUB_ASSETS_REPO}", timeout=5).raise_for_status()
+        attempt_download_asset(path, retry=0)
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    return path
+
+
+def _check_cells(cells: NDArray[np.uint8]) -> None:
+    if cells.dtype != np.uint8 or cells.ndim != 4 or cells.shape[1] != 3 or cells.shape[2] != cells.shape[3]:
+        raise ValueError(
+            f"The cells are {cells.dtype} of shape {cells.shape}; expected uint8 of shape (N, 3, S, S), RGB."
+        )
+
+
+def _check_data(
+    cells: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    class_names: Sequence[str],
+    train_rows: NDArray[np.integer],
+    val_rows: NDArray[np.integer],
+) -> None:
+    _check_cells(cells)
+    if labels.shape != (len(cells),):
+        raise ValueError(f"The labels have shape {labels.shape}; expected one per cell, ({len(cells)},).")
+    if not np.isin(labels, np.arange(len(class_names))).all():
+        raise ValueError(
+            f"The labels are {np.unique(labels).tolist()}; expected 0..{len(class_names) - 1}, one number for each of "
+            f"the classes {list(class_names)}."
+        )
+    for name, rows, least in (("train_rows", train_rows, 2), ("val_rows", val_rows, 1)):
+        if len(rows) < least or rows.min() < 0 or rows.max() >= len(cells):
+            raise ValueError(
+                f"The {len(rows)} {name} must be at least {least} and lie in 0..{len(cells) - 1}, the cells there are."
+            )
+    if shared := len(np.intersect1d(train_rows, val_rows)):
+        raise ValueError(f"{shared} cells are in both train_rows and val_rows; a cell may be in only one of them.")
+
+
+def _fingerprint(
+    cells: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    class_names: Sequence[str],
+    train_rows: NDArray[np.integer],
+    val_rows: NDArray[np.integer],
+    parameters: ClassifierParameters,
+    weights: Path | None,
+) -> str:
+    """A name that changes with anything that a resumed run must have in common with the killed one."""
+    digest = blake2b(parameters.model_dump_json(exclude={"device", "weights"}).encode(), digest_size=16)
+    digest.update(repr((tuple(class_names), cells.shape[1:], len(train_rows))).encode())
+    digest.update(b"" if weights is None else Path(weights).read_bytes())
+    rows = np.concatenate([train_rows, val_rows]).astype(np.int64)
+    digest.update(rows.tobytes() + labels[rows].astype(np.int64).tobytes())
+    for start in range(0, len(rows), _HASHED_AT_ONCE):
+        digest.update(np.ascontiguousarray(cells[rows[start : start + _HASHED_AT_ONCE]]))
+    return digest.hexdigest()

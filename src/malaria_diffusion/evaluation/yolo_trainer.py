@@ -1,0 +1,355 @@
+"""Ultralytics' classification trainer on an array of cells, stripped of what it would do unasked.
+
+Imported only inside `classifier`'s private ultralytics.
+"""
+
+import math
+import shutil
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
+from ultralytics.data.augment import classify_transforms
+from ultralytics.models.yolo.classify import ClassificationTrainer, ClassificationValidator
+from ultralytics.nn.tasks import ClassificationModel
+from ultralytics.utils.torch_utils import strip_optimizer
+
+from malaria_diffusion.evaluation.classifier import ClassifierParameters
+from malaria_diffusion.evaluation.classifier_weights import read_checkpoint, read_model, transfer_weights
+
+_BAR_FROM = 4096  # cells; predicting fewer takes too short a time for a progress bar
+
+
+@dataclass(frozen=True)
+class CellData:
+    """What there is to learn from; see `classifier.train_classifier`."""
+
+    cells: NDArray[np.uint8]
+    labels: NDArray[np.integer]
+    class_names: tuple[str, ...]
+    train_rows: NDArray[np.integer]
+    val_rows: NDArray[np.integer]
+
+
+def train(
+    data: CellData,
+    parameters: ClassifierParameters,
+    folder: Path,
+    weights: Path | None,
+    run: str,
+    on_epoch: Callable[[dict[str, float]], None] | None,
+) -> tuple[Path, pd.DataFrame]:
+    """Train; see `classifier.train_classifier`. `run` names what may be resumed."""
+    last, best = folder / "weights" / "last.pt", folder / "weights" / "best.pt"
+    killed = _killed_run(last, run, parameters.epochs)
+    if killed is None:
+        last.unlink(missing_ok=True)
+        best.unlink(missing_ok=True)
+    elif killed["best_fitness"] == killed["train_metrics"]["fitness"]:
+        shutil.copyfile(last, best)  # it may have been killed between writing the two
+    trainer = CellTrainer(data, parameters, folder, weights, run, killed, on_epoch)
+    trainer.train()
+    history = pd.DataFrame(trainer.history)
+    history.attrs["effective"] = trainer.effective
+    return best, history
+
+
+@torch.inference_mode()
+def predict(checkpoint: Path, cells: NDArray[np.uint8], batch_size: int, device: str) -> NDArray[np.float32]:
+    """Class probabilities; see `classifier.predict`."""
+    model, arguments = read_model(checkpoint)
+    place = resolve_device(device)
+    model = model.fuse(verbose=False).eval().to(place)
+    probabilities = np.empty((len(cells), len(model.names)), np.float32)
+    with tqdm(total=len(cells), desc="Classifying", unit="cell", mininterval=1, disable=len(cells) < _BAR_FROM) as bar:
+        for start in range(0, len(cells), batch_size):
+            batch = torch.from_numpy(np.array(cells[start : start + batch_size])).to(place)
+            probabilities[start : start + len(batch)] = model(prepare(batch, arguments["imgsz"]))[0].cpu().numpy()
+            bar.update(len(batch))
+    return probabilities
+
+
+def resolve_device(device: str) -> str:
+    """The device `auto` stands for: the first there is of `cuda`, `mps` and `cpu`."""
+    if device != "auto":
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def prepare(cells: Tensor, image_size: int) -> Tensor:
+    """Cells (B, 3, S, S), 0..255, as the network sees them: whole, `image_size` square, float, 0..1."""
+    images = cells.float() / 255
+    if images.shape[-1] == image_size:
+        return images
+    return torch.nn.functional.interpolate(images, (image_size, image_size), mode="bilinear", antialias=True)
+
+
+def augment(images: Tensor, flips: Tensor) -> Tensor:
+    """Mirror cells, the only augmentation: nothing is cropped, scaled, erased or tinted.
+
+    Args:
+        images: (B, 3, S, S).
+        flips: (2, B) booleans, left-right and up-down.
+
+    Returns:
+        (B, 3, S, S).
+    """
+    for axis, flipped in zip((-1, -2), flips, strict=True):
+        images = torch.where(flipped[:, None, None, None], images.flip(axis), images)
+    return images
+
+
+class Cells(Dataset):
+    """Some rows of the cells, a batch at a time; shuffled and augmented where there is a seed.
+
+    All that is random in an epoch is drawn at its start from (seed, epoch), so that it depends neither on the batch
+    size nor on what ran before (a resumed run shuffles as the uninterrupted one).
+    """
+
+    def __init__(self, data: CellData, rows: NDArray[np.integer], parameters: ClassifierParameters | None) -> None:
+        """Take the rows; with parameters, they are shuffled and augmented as these say."""
+        self.cells, self.labels, self.rows = data.cells, torch.from_numpy(data.labels.astype(np.int64)), rows
+        self.parameters = parameters
+        self.start_epoch(0)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Draw the order and the augmentations of an epoch (from 0)."""
+        self.order = np.arange(len(self.rows))
+        if self.parameters is not None:
+            rng = np.random.default_rng((self.parameters.seed, epoch))
+            self.order = rng.permutation(len(self.rows))
+            self.flips = torch.from_numpy(rng.random((2, len(self.rows))) < (0.5 if self.parameters.flips else 0))
+
+    def __len__(self) -> int:
+        """Cells in an epoch."""
+        return len(self.rows)
+
+    def __getitems__(self, places: list[int]) -> dict[str, Tensor]:
+        """A batch, by places in the order of this epoch."""
+        items = self.order[places]
+        batch = {"img": torch.from_numpy(np.array(self.cells[self.rows[items]])), "cls": self.labels[self.rows[items]]}
+        if self.parameters is not None:
+            batch["flips"] = self.flips[:, items]
+        return batch
+
+
+class CellValidator(ClassificationValidator):
+    """Validation on prepared cells, judged by accuracy alone."""
+
+    def preprocess(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Move a batch to the device and prepare it."""
+        batch = super().preprocess(batch)
+        return batch | {"img": prepare(batch["img"], self.args.imgsz)}
+
+    def get_stats(self) -> dict[str, float]:
+        """Ultralytics' figures, but its fitness would also count the accuracy among the first five guesses."""
+        stats = super().get_stats()
+        return stats | {"fitness": stats["metrics/accuracy_top1"]}
+
+
+class CellTrainer(ClassificationTrainer):
+    """Ultralytics' loop, optimizer, averaging and checkpoints on our cells, augmentations and settings."""
+
+    def __init__(
+        self,
+        data: CellData,
+        parameters: ClassifierParameters,
+        folder: Path,
+        weights: Path | None,
+        run: str,
+        killed: dict[str, Any] | None,
+        on_epoch: Callable[[dict[str, float]], None] | None,
+    ) -> None:
+        """Set ultralytics up; `killed` is the checkpoint of the run to go on with."""
+        self.source, self.parameters, self.weights, self.killed = data, parameters, weights, killed
+        self.on_epoch = on_epoch or (lambda record: None)
+        self.history: list[dict[str, float]] = []
+        self.effective: dict[str, Any] = {}
+        self.bar: tqdm | None = None
+        threads = torch.get_num_threads()
+        super().__init__(
+            overrides={
+                "model": f"{parameters.architecture}.yaml",
+                "save_dir": str(folder),
+                "device": resolve_device(parameters.device),
+                "imgsz": parameters.image_size,
+                "epochs": parameters.epochs,
+                "patience": 0,  # never stops early
+                "batch": parameters.batch_size,
+                "nbs": parameters.batch_size,  # else gradients accumulate to 64 cells, and weight decay is rescaled
+                "optimizer": parameters.optimizer,
+                "lr0": parameters.learning_rate,
+                "lrf": parameters.final_learning_rate_fraction,
+                "momentum": parameters.momentum,
+                "weight_decay": parameters.weight_decay,
+                "warmup_epochs": parameters.warmup_epochs,
+                "warmup_momentum": parameters.momentum,  # else it starts elsewhere
+                "warmup_bias_lr": 0.0,  # else biases start at 0.1, above the learning rate
+                "seed": parameters.seed,
+                "workers": 0,
+                "close_mosaic": 0,  # else it reloads for an augmentation of detection
+                "amp": False,  # single precision; the check before mixed precision downloads a model
+                "plots": False,
+            }
+        )
+        torch.set_num_threads(threads)  # ultralytics may have raised it above what the user allows
+        self.args.name = run  # every checkpoint carries the name of what it may be resumed for
+
+    # What ultralytics would do unasked
+
+    def run_callbacks(self, event: str) -> None:
+        """Call ours only: trackers, usage events and the like are never told anything."""
+        ours = {
+            "on_train_start": self._start,
+            "on_train_epoch_start": lambda: self.train_loader.dataset.start_epoch(self.epoch),
+            "on_train_batch_end": self._show_batch,
+            "teardown": lambda: self.bar and self.bar.close(),
+        }
+        ours.get(event, lambda: None)()
+
+    def final_eval(self) -> None:
+        """Drop what only a resume needs from the checkpoints; the best has been validated in its epoch."""
+        strip_optimizer(self.last)
+        strip_optimizer(self.best)
+
+    def _build_train_pipeline(self) -> None:
+        if self.optimizer is not None:  # ultralytics is about to halve the batch and carry on
+            raise MemoryError(
+                f"Training the classifier at batch size {self.parameters.batch_size} and image size "
+                f"{self.parameters.image_size} takes more memory than {self.device} has; lower "
+                "`validation.classifier.batch_size` or `validation.classifier.image_size`."
+            )
+        super()._build_train_pipeline()
+
+    def _handle_nan_recovery(self, epoch: int) -> bool:
+        if not math.isfinite(self.tloss["loss"]):  # ultralytics would retry with other weights, or carry on
+            raise FloatingPointError(
+                f"The classifier's training diverged in epoch {epoch + 1} (the loss is {float(self.tloss['loss'])}); "
+                "lower `validation.classifier.learning_rate`."
+            )
+        return False
+
+    # What it reads and where it starts
+
+    def check_resume(self, overrides: dict[str, Any]) -> None:
+        """Resume when there is a killed run; ultralytics would look for one itself and unpickle it."""
+        self.resume = self.killed is not None
+
+    def get_dataset(self) -> dict[str, Any]:
+        """The data in ultralytics' terms, where `train` and `val` would be folders."""
+        names = self.source.class_names
+        return {
+            "train": self.source.train_rows,
+            "val": self.source.val_rows,
+            "names": dict(enumerate(names)),
+            "nc": len(names),
+            "channels": 3,
+        }
+
+    def get_dataloader(
+        self, dataset_path: NDArray[np.integer], batch_size: int = 16, rank: int = 0, mode: str = "train"
+    ) -> DataLoader:
+        """Batches of the given rows."""
+        training = mode == "train"
+        dataset = Cells(self.source, dataset_path, self.parameters if training else None)
+        if not training:  # so that the checkpoint also works with ultralytics' own predictor
+            self.model.transforms = classify_transforms(self.args.imgsz)
+        return DataLoader(
+            dataset,
+            batch_size,
+            collate_fn=lambda batch: batch,  # the dataset makes whole batches
+            drop_last=training and len(dataset) % batch_size == 1,  # batch normalisation cannot take a single cell
+        )
+
+    def setup_model(self) -> dict[str, Any] | None:
+        """Build the model, from scratch, from the initial weights or from the killed run."""
+        names = self.data["names"]
+        self.model = ClassificationModel(f"{self.parameters.architecture}.yaml", nc=len(names), verbose=False)
+        if self.killed is not None:
+            self.model.load_state_dict(self.killed["ema"].float().state_dict())
+        elif self.weights is not None:
+            transfer_weights(self.weights, self.model, self.parameters.architecture)
+        return self.killed
+
+    def preprocess_batch(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Move a training batch to the device, prepare it and augment it."""
+        batch = {name: value.to(self.device) for name, value in batch.items()}
+        self.batch_length = len(batch["cls"])
+        return batch | {"img": augment(prepare(batch["img"], self.args.imgsz), batch["flips"])}
+
+    def get_validator(self) -> CellValidator:
+        """Our validator."""
+        return CellValidator(self.test_loader, self.save_dir, args=copy(self.args))
+
+    # What it says and keeps
+
+    def save_metrics(self, metrics: dict[str, float]) -> None:
+        """Add an epoch to the history; ultralytics saves the checkpoints right after."""
+        self.history.append(
+            {
+                "epoch": self.epoch + 1,
+                "train_loss": float(self.tloss["loss"]),
+                "val_loss": self.metrics["val/loss"],
+                "val_accuracy": self.metrics["metrics/accuracy_top1"],
+                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "images_seen": (self.epoch + 1) * self._images_per_epoch(),
+            }
+        )
+        self.on_epoch(self.history[-1])
+
+    def read_results_csv(self) -> dict[str, list[float]]:
+        """The history by columns, which ultralytics stores in every checkpoint."""
+        return pd.DataFrame(self.history).to_dict("list")
+
+    def _images_per_epoch(self) -> int:
+        loader = self.train_loader
+        return len(loader) * loader.batch_size if loader.drop_last else len(loader.dataset)
+
+    def _start(self) -> None:
+        if self.killed is not None:
+            self.history = pd.DataFrame(self.killed["train_results"]).to_dict("records")
+            for record in self.history:
+                self.on_epoch(record)
+        group = self.optimizer.param_groups[0]
+        self.effective = {
+            "optimizer": type(self.optimizer).__name__,
+            "learning_rate": group["initial_lr"],
+            "momentum": group["betas"][0] if "betas" in group else group["momentum"],
+            "weight_decay": group["weight_decay"],
+            "batch_size": self.train_loader.batch_size * self.accumulate,
+            "images_per_epoch": self._images_per_epoch(),
+            "device": str(self.device),
+        }
+        per_epoch = self._images_per_epoch()
+        self.bar = tqdm(
+            desc="Training the classifier",
+            total=self.epochs * per_epoch,
+            initial=self.start_epoch * per_epoch,
+            unit="image",
+            mininterval=1,
+        )
+
+    def _show_batch(self) -> None:
+        if self.bar.update(self.batch_length):  # it was time to show it
+            self.bar.set_postfix(epoch=f"{self.epoch + 1}/{self.epochs}", loss=f"{float(self.tloss['loss']):.4f}")
+
+
+def _killed_run(last: Path, run: str, epochs: int) -> dict[str, Any] | None:
+    """The checkpoint of an unfinished run of this name, None where there is nothing to go on with."""
+    try:
+        checkpoint = read_checkpoint(last)
+    except (OSError, ValueError):  # none, or killed while writing it
+        return None
+    unfinished = checkpoint.get("optimizer") is not None and checkpoint["epoch"] + 1 < epochs
+    return checkpoint if unfinished and checkpoint["train_args"].get("name") == run else None

@@ -1,0 +1,1 @@
+"""One function a figure: arrays and tables in, a matplotlib Figure out. Nothing here knows Kedro or MLflow."""

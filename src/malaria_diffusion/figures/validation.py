@@ -1,0 +1,122 @@
+"""Figures 3 to 6: what the classifier sees, how often it is right, how it learned, and how distributions compare."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from malaria_diffusion.figures.style import FLOOR, REAL, SYNTHETIC, new_figure, show_image
+
+SAMPLES = 20
+
+
+def classified_samples(cells: NDArray[np.uint8], predictions: pd.DataFrame, images: str) -> Figure:
+    """Figure 3: unseen cells with their true and predicted class.
+
+    Args:
+        cells: uint8, (N, 3, S, S).
+        predictions: One row a cell: label, predicted, confidence.
+        images: What the cells are.
+    """
+    rows = np.linspace(0, len(cells) - 1, min(SAMPLES, len(cells))).astype(int)
+    figure = new_figure(9, 4.6)
+    axes = figure.subplots(2, -(-len(rows) // 2), squeeze=False).ravel()
+    for place in axes:
+        place.set_axis_off()
+    for place, row in zip(axes, rows, strict=False):
+        seen = predictions.iloc[row]
+        place.set_axis_on()
+        show_image(place, cells[row])
+        right = seen["label"] == seen["predicted"]
+        place.set_title(
+            f"{seen['predicted']}\n{seen['confidence']:.2f}", fontsize=7, color="#1b7837" if right else "#b2182b"
+        )
+        place.set_xlabel(f"is {seen['label']}", fontsize=7)
+    figure.suptitle(f"Figure 3. {images.capitalize()} of unseen people, as the classifier sees them", fontsize=10)
+    return figure
+
+
+def confusion_matrix(counts: pd.DataFrame, accuracy: dict[str, float], images: str) -> Figure:
+    """Figure 4: true classes down, predicted ones across.
+
+    Args:
+        counts: Square table of counts.
+        accuracy: value, low and high.
+        images: What the cells are.
+    """
+    figure = new_figure(4.6, 4.2)
+    axes = figure.subplots()
+    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row in range(len(counts)):
+        for column in range(len(counts)):
+            share = shares.iloc[row, column]
+            text = f"{counts.iloc[row, column]:,}\n{share:.1%}"
+            axes.text(column, row, text, ha="center", va="center", color="white" if share > 0.5 else "black")
+    axes.set_xticks(range(len(counts)), counts.columns)
+    axes.set_yticks(range(len(counts)), counts.index, rotation=90, va="center")
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(
+        f"Figure 4. {images.capitalize()} of unseen people\n"
+        f"accuracy {accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}]",
+        fontsize=10,
+    )
+    return figure
+
+
+def classifier_curves(history: pd.DataFrame, images: str) -> Figure:
+    """Figure 5: losses and validation accuracy of the classifier by epoch."""
+    figure = new_figure(8, 3.2)
+    losses, accuracy = figure.subplots(1, 2)
+    losses.plot(history["epoch"], history["train_loss"], "o-", markersize=3, label="training")
+    losses.plot(history["epoch"], history["val_loss"], "o-", markersize=3, label="validation people")
+    losses.set_ylabel("cross-entropy (nats)")
+    losses.legend(fontsize=8)
+    accuracy.plot(history["epoch"], history["val_accuracy"], "o-", markersize=3, color="#1b7837")
+    accuracy.set_ylabel("accuracy on validation people")
+    for axes in (losses, accuracy):
+        axes.set_xlabel("epoch")
+    figure.suptitle(f"Figure 5. Learning curves of the classifier ({images})", fontsize=10)
+    return figure
+
+
+def distributions(
+    histograms: dict[str, dict[str, NDArray[np.int64]]], tests: pd.DataFrame, n: int, images: str
+) -> Figure:
+    """Figure 6: distributions above, effect sizes with their margins below.
+
+    Args:
+        histograms: By variable, the summed histograms of "real" (unseen), "synthetic" and "floor" (other real people).
+        tests: `distribution_tests`.
+        n: Cells on each side.
+        images: What the real cells are.
+    """
+    figure = new_figure(2.3 * len(histograms), 5.6)
+    axes = figure.subplots(2, len(histograms), squeeze=False)
+    for place, (variable, sides) in zip(axes[0], histograms.items(), strict=True):
+        edges = np.linspace(0, 1 if variable == "score" else 255, len(sides["real"]) + 1)
+        for side, colour in (("floor", FLOOR), ("real", REAL), ("synthetic", SYNTHETIC)):
+            counts = sides[side]
+            label = {"floor": "real, other people", "real": "real, unseen", "synthetic": "synthetic"}[side]
+            place.stairs(counts / max(counts.sum(), 1), edges, color=colour, label=label)
+        place.set_title("classifier score" if variable == "score" else f"{variable} level", fontsize=9)
+        place.set_yticks([])
+    axes[0, 0].legend(fontsize=6)
+    for place, variable in zip(axes[1], histograms, strict=True):
+        part = tests[tests["variable"] == variable]
+        positions = np.arange(len(part))
+        height = part["cramers_v"]
+        error = np.stack([height - part["v_low"].clip(upper=height), part["v_high"].clip(lower=height) - height])
+        place.bar(positions - 0.2, height, 0.4, yerr=error, color=SYNTHETIC, label="synthetic")
+        place.bar(positions + 0.2, part["floor_cramers_v"], 0.4, color=FLOOR, label="floor")
+        for position, margin in zip(positions, part["margin"], strict=True):
+            place.hlines(margin, position - 0.45, position + 0.45, color="black", linestyle=":", label=None)
+        place.set_xticks(positions, part["group"], rotation=30, ha="right", fontsize=7)
+        place.set_ylim(bottom=0)
+    axes[1, 0].set_ylabel("Cramer's V against unseen real\n(dotted: real-against-real margin)", fontsize=8)
+    axes[1, 0].legend(fontsize=6)
+    figure.suptitle(f"Figure 6. {n} synthetic cells against {n} {images} of unseen people", fontsize=10)
+    return figure

@@ -1,0 +1,160 @@
+"""What surrounds every run: guidance before it, tracking around it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import platform
+from importlib import metadata
+from typing import Any
+
+import click
+import mlflow
+from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+from kedro_mlflow.framework.hooks import MlflowHook
+from mlflow.exceptions import MlflowException
+from pydantic import BaseModel
+
+from malaria_diffusion.cells.fingerprint import fingerprint_json
+from malaria_diffusion.pipelines import tracking
+
+logger = logging.getLogger(__name__)
+
+# parameters that the catalog reads, not a node
+CATALOG_PARAMETERS = {"raw_cells"}
+STUDY = ("data_processing", "diffusion", "validation")
+
+
+class GuidanceHooks:
+    """Stops a run that cannot succeed, in its first second, with one sentence that says what to do."""
+
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Check parameters, inputs and initial weights."""
+        self._refuse_unknown_parameters(catalog)
+        self._refuse_missing_inputs(pipeline, catalog)
+        self._fetch_initial_weights(pipeline, catalog)
+
+    def _refuse_unknown_parameters(self, catalog: CatalogProtocol) -> None:
+        known = {name.removeprefix("params:") for flow in pipelines.values() for name in _parameters(flow)}
+        known |= CATALOG_PARAMETERS
+        for path in _paths(catalog.load("parameters")):
+            if not any(path == key or path.startswith(key + ".") for key in known):
+                near = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
+                hint = f"; did you mean something in {near[0]!r}?" if near else f"; known are {sorted(known)}"
+                raise click.ClickException(f"parameter {path!r} is read by nothing{hint}")
+
+    def _refuse_missing_inputs(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        for name in sorted(pipeline.inputs()):
+            if name.startswith("params:") or name == "parameters" or catalog.exists(name):
+                continue
+            place = catalog[name]._describe().get("filepath", name)
+            if name == "raw_cells":
+                raise click.ClickException(
+                    f"raw_cells: nothing at {place}; give a zip or folder of class folders with --params "
+                    "raw_cells=PATH, or draw the phantom cells with `kedro run --pipeline phantom`"
+                )
+            maker = next((flow for flow in STUDY if name in pipelines[flow].all_outputs()), None)
+            todo = f"run `kedro run --pipeline {maker}` first" if maker else "it must be there before the run"
+            raise click.ClickException(f"{name} is missing ({place}): {todo}")
+
+    def _fetch_initial_weights(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        key = "params:validation.classifier"
+        if key in pipeline.inputs():
+            from malaria_diffusion.evaluation.classifier import resolve_weights
+
+            try:
+                resolve_weights(catalog.load(key).weights, catalog.load("workspace"))
+            except FileNotFoundError as error:
+                raise click.ClickException(str(error)) from error
+
+
+class TrackingHooks(MlflowHook):
+    """kedro-mlflow's hook, with parameters flattened, the code and environment recorded, and runs continued.
+
+    A run that was killed or failed is continued in MLflow, too, when the same command is given again.
+    """
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Open the MLflow run, or the one of the same command that did not finish."""
+        workspace = catalog.load("workspace")
+        self._open_runs = workspace / "open_mlflow_runs.json"
+        self._signature = fingerprint_json([run_params, _plain(catalog.load("parameters"))])
+        runs = self._read_open_runs()
+        if _can_be_continued(runs.get(self._signature)):
+            self.mlflow_config.tracking.run.id = runs[self._signature]
+            logger.info("continuing MLflow run %s", runs[self._signature])
+        super().before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
+        if not self._is_mlflow_enabled:
+            return
+        self._write_open_runs(runs | {self._signature: self.run_id})
+        mlflow.set_tags({"code_version": tracking.code_version(), "env": run_params["env"] or "local"})
+        mlflow.log_text("\n".join(installed_packages()), "environment.txt")
+
+    @hook_impl
+    def before_node_run(self, node: Node, catalog: CatalogProtocol, inputs: dict[str, Any], is_async: bool) -> None:
+        """Log the node's parameters, typed ones as the plain values they hold."""
+        plain = {name: _plain(value) for name, value in inputs.items() if name.startswith("params:")}
+        super().before_node_run(node=node, catalog=catalog, inputs=plain, is_async=is_async)
+
+    @hook_impl
+    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Close the MLflow run."""
+        super().after_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
+        runs = self._read_open_runs()
+        runs.pop(self._signature, None)
+        self._write_open_runs(runs)
+
+    def _read_open_runs(self) -> dict[str, str]:
+        return json.loads(self._open_runs.read_text()) if self._open_runs.exists() else {}
+
+    def _write_open_runs(self, runs: dict[str, str]) -> None:
+        beside = self._open_runs.with_suffix(".tmp")
+        beside.write_text(json.dumps(runs))
+        beside.replace(self._open_runs)
+
+
+def installed_packages() -> list[str]:
+    """Python, platform, and every installed package with its version."""
+    packages = {f"{package.metadata['Name']}=={package.version}" for package in metadata.distributions()}
+    return [
+        f"python=={platform.python_version()}",
+        f"platform=={platform.platform()}",
+        *sorted(packages, key=str.lower),
+    ]
+
+
+def _can_be_continued(run_id: str | None) -> bool:
+    if run_id is None:
+        return False
+    try:
+        return mlflow.MlflowClient().get_run(run_id).info.lifecycle_stage == "active"
+    except MlflowException:  # another tracking server, or a deleted run
+        return False
+
+
+def _parameters(pipeline: Pipeline) -> set[str]:
+    return {name for name in pipeline.inputs() if name.startswith("params:")}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _paths(values: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted paths of all leaves that no typed model has taken."""
+    paths = []
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        paths += _paths(value, path + ".") if isinstance(value, dict) else [path]
+    return paths

@@ -1,0 +1,52 @@
+"""Nodes of the data_processing pipeline."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from malaria_diffusion.cells.archive import ImageSource
+from malaria_diffusion.cells.fingerprint import fingerprint_cells
+from malaria_diffusion.cells.packing import PackingParameters, pack_cells
+from malaria_diffusion.cells.split import SplitParameters, assign_splits
+from malaria_diffusion.cells.summary import summarise
+from malaria_diffusion.figures.dataset import dataset_figure
+from malaria_diffusion.pipelines import tracking
+
+logger = logging.getLogger(__name__)
+
+
+def prepare_cells(
+    raw_cells: ImageSource, workspace: Path, packing: PackingParameters, split: SplitParameters
+) -> tuple[NDArray[np.uint8], pd.DataFrame, pd.DataFrame]:
+    """Pack and split in one node: an archive that cannot be split leaves the earlier cells untouched."""
+    packed = pack_cells(raw_cells, packing, workspace / "packing.npy")
+    table = assign_splits(packed.table, split)
+    logger.info("packed %d images of %d people", len(table), table["person"].nunique())
+    if len(packed.rejected):
+        reasons = packed.rejected["reason"].str.split(":").str[0].value_counts().to_dict()
+        logger.warning("rejected %d files, see rejected_cells: %s", len(packed.rejected), reasons)
+    return packed.cells, table, packed.rejected
+
+
+def summarise_dataset(
+    cells: NDArray[np.uint8], cell_table: pd.DataFrame, rejected_cells: pd.DataFrame, split: SplitParameters
+) -> dict[str, Any]:
+    """Count everything once, for the log, the report and MLflow."""
+    summary = summarise(cell_table, rejected_cells) | {
+        "size": int(cells.shape[-1]),
+        "fingerprint": fingerprint_cells(cells, cell_table),
+        "split_strategy": split.strategy,
+        "split_seed": split.seed,
+    }
+    tracking.set_tags(dataset=summary["images"], data_fingerprint=summary["fingerprint"], split=split.strategy)
+    return summary
+
+
+def draw_dataset(cell_table: pd.DataFrame, dataset_summary: dict[str, Any]) -> Figure:
+    """Figure 0: people and cells by split and class."""
+    return dataset_figure(cell_table, dataset_summary["images"])

@@ -1,0 +1,262 @@
+"""Nodes of the validation pipeline."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from malaria_diffusion.cells.packing import PackingParameters
+from malaria_diffusion.cells.split import SplitParameters, training_rows
+from malaria_diffusion.evaluation import distribution
+from malaria_diffusion.evaluation.choice import balanced_rows, per_class_number
+from malaria_diffusion.evaluation.classification import classification_metrics, confusion, recognised_as_intended
+from malaria_diffusion.evaluation.classifier import (
+    ClassifierParameters,
+    predict,
+    resolve_weights,
+    train_classifier,
+)
+from malaria_diffusion.evaluation.lineage import refuse_leaks
+from malaria_diffusion.evaluation.parameters import ComparisonParameters
+from malaria_diffusion.figures import validation as figures
+from malaria_diffusion.pipelines import tracking
+from malaria_diffusion.report import render_report
+
+logger = logging.getLogger(__name__)
+
+
+def refuse_leaking_model(
+    synthetic_table: pd.DataFrame,
+    synthetic_lineage: dict[str, Any],
+    cell_table: pd.DataFrame,
+    split: SplitParameters,
+    comparison: ComparisonParameters,
+) -> dict[str, list[int]]:
+    """Refuse a model that trained on people now held out; then choose the cells to compare.
+
+    Returns:
+        Rows of cell_table for "real" (test people) and "floor" (training people, none of them audit cells), rows of
+        synthetic_table for "synthetic": as many of each, both classes equal.
+    """
+    refuse_leaks(synthetic_table, synthetic_lineage, cell_table, split.strategy)
+    classes = sorted(cell_table["label"].unique())
+    if comparison.positive_class not in classes:
+        raise ValueError(
+            f"validation.comparison.positive_class is {comparison.positive_class!r}, the classes are {classes}"
+        )
+    unseen = np.flatnonzero(cell_table["split"] == "test")
+    trained_on = np.flatnonzero(training_rows(cell_table))
+    labels = cell_table["label"]
+    number = per_class_number(comparison.n, cell_table.iloc[unseen], synthetic_table, cell_table.iloc[trained_on])
+    rng = np.random.default_rng(comparison.seed)
+    rows = {
+        "real": unseen[balanced_rows(labels.iloc[unseen], number, rng)],
+        "floor": trained_on[balanced_rows(labels.iloc[trained_on], number, rng)],
+        "synthetic": balanced_rows(synthetic_table["label"], number, rng),
+    }
+    logger.info("comparing %d synthetic with %d unseen real cells", len(rows["synthetic"]), len(rows["real"]))
+    return {side: chosen.tolist() for side, chosen in rows.items()}
+
+
+def train_yolo(
+    cells: NDArray[np.uint8],
+    cell_table: pd.DataFrame,
+    classifier: ClassifierParameters,
+    workspace: Path,
+    compared_rows: dict[str, list[int]],
+) -> tuple[Path, pd.DataFrame]:
+    """Train the classifier on the training people, choosing the epoch by the validation people."""
+    class_names = sorted(cell_table["label"].unique())
+    checkpoint, history = train_classifier(
+        cells,
+        cell_table["label"].map(class_names.index).to_numpy(np.int64),
+        class_names,
+        np.flatnonzero(training_rows(cell_table)),
+        np.flatnonzero(cell_table["split"] == "val"),
+        classifier,
+        workspace / "yolo",
+        resolve_weights(classifier.weights, workspace),
+        lambda row: tracking.log_curves(pd.DataFrame([row]), "epoch", "classifier"),
+    )
+    tracking.set_tags(classifier_weights=classifier.weights or "from scratch")
+    return checkpoint, history
+
+
+def predict_cells(
+    yolo_classifier: Path,
+    cells: NDArray[np.uint8],
+    cell_table: pd.DataFrame,
+    synthetic_cells: NDArray[np.uint8],
+    synthetic_table: pd.DataFrame,
+    compared_rows: dict[str, list[int]],
+    comparison: ComparisonParameters,
+) -> pd.DataFrame:
+    """Classify every cell of the test people, the floor's cells, and the synthetic ones.
+
+    Returns:
+        One row a cell: source ("real", "floor", "synthetic"), row (in its table), compared (whether it is among the n),
+        label, predicted, probability (of the positive class), confidence, person and smear (empty for synthetic).
+    """
+    class_names = sorted(cell_table["label"].unique())
+    sources = {
+        "real": (cells, cell_table, np.flatnonzero(cell_table["split"] == "test")),
+        "floor": (cells, cell_table, np.array(compared_rows["floor"])),
+        "synthetic": (synthetic_cells, synthetic_table, np.array(compared_rows["synthetic"])),
+    }
+    parts = []
+    for source, (images, table, rows) in sources.items():
+        probabilities = predict(yolo_classifier, images[rows])
+        chosen = table.iloc[rows].reindex(columns=["label", "person", "smear"]).fillna("")
+        parts.append(
+            chosen.assign(
+                source=source,
+                row=rows,
+                compared=np.isin(rows, compared_rows[source]),
+                predicted=np.array(class_names)[probabilities.argmax(axis=1)],
+                probability=probabilities[:, class_names.index(comparison.positive_class)],
+                confidence=probabilities.max(axis=1),
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def measure_classifier(
+    predictions: pd.DataFrame, comparison: ComparisonParameters
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Metrics on the test people with intervals, and the share of each side recognised as intended."""
+    test = predictions[predictions["source"] == "real"]
+    metrics = classification_metrics(
+        test, comparison.positive_class, comparison.resamples, comparison.confidence, comparison.seed
+    )
+    recognised = {
+        source: recognised_as_intended(part)
+        for source, part in predictions[predictions["compared"]].groupby("source")
+        if source != "floor"  # the classifier was trained on those
+    }
+    result = {"unseen_people": metrics, "recognised_as_intended": recognised}
+    tracking.log_metrics({"accuracy": metrics["accuracy"]["value"]})
+    return result, confusion(test, sorted(test["label"].unique()))
+
+
+def compare_distributions(
+    cells: NDArray[np.uint8],
+    cell_table: pd.DataFrame,
+    synthetic_cells: NDArray[np.uint8],
+    predictions: pd.DataFrame,
+    compared_rows: dict[str, list[int]],
+    comparison: ComparisonParameters,
+    packing: PackingParameters,
+) -> tuple[pd.DataFrame, dict[str, dict[str, NDArray[np.int64]]]]:
+    """Chi-square and KL tests of synthetic against unseen real cells, with the same of real against real beside."""
+    rows = {side: np.array(chosen) for side, chosen in compared_rows.items()}
+    used = predictions[predictions["compared"]].sort_values(["source", "row"])
+    by_side = {side: used[used["source"] == side] for side in rows}
+    histograms = {
+        side: distribution.intensity_histograms(
+            (synthetic_cells if side == "synthetic" else cells)[chosen],
+            comparison.bins,
+            packing.background,
+            comparison.foreground_threshold,
+        )
+        | {"score": distribution.score_histograms(by_side[side]["probability"].to_numpy(), comparison.bins)}
+        for side, chosen in rows.items()
+    }
+    labels = {side: part["label"].to_numpy() for side, part in by_side.items()}
+    people = {side: part["person"].to_numpy(dtype=str) for side, part in by_side.items()}
+    table = distribution.tests_table(
+        histograms, labels, people, comparison.resamples, comparison.confidence, np.random.default_rng(comparison.seed)
+    )
+    summed = {
+        name: {side: parts[name].sum(axis=0) for side, parts in histograms.items()} for name in histograms["real"]
+    }
+    return table, summed
+
+
+def draw_classified(cells: NDArray[np.uint8], predictions: pd.DataFrame, dataset_summary: dict[str, Any]) -> Figure:
+    """Figure 3: some cells of the test people, classified."""
+    shown = predictions[(predictions["source"] == "real") & predictions["compared"]]
+    return figures.classified_samples(cells[shown["row"].to_numpy()], shown, dataset_summary["images"])
+
+
+def draw_confusion(
+    confusion_counts: pd.DataFrame, classification_metrics: dict[str, Any], dataset_summary: dict[str, Any]
+) -> Figure:
+    """Figure 4: confusion matrix on the test people."""
+    accuracy = classification_metrics["unseen_people"]["accuracy"]
+    return figures.confusion_matrix(confusion_counts, accuracy, dataset_summary["images"])
+
+
+def draw_curves(yolo_history: pd.DataFrame, dataset_summary: dict[str, Any]) -> Figure:
+    """Figure 5: learning curves of the classifier."""
+    return figures.classifier_curves(yolo_history, dataset_summary["images"])
+
+
+def draw_distributions(
+    compared_histograms: dict[str, dict[str, NDArray[np.int64]]],
+    distribution_tests: pd.DataFrame,
+    compared_rows: dict[str, list[int]],
+    dataset_summary: dict[str, Any],
+) -> Figure:
+    """Figure 6: distributions and effect sizes."""
+    number = len(compared_rows["real"])
+    return figures.distributions(compared_histograms, distribution_tests, number, dataset_summary["images"])
+
+
+def summarise_study(
+    dataset_summary: dict[str, Any],
+    synthetic_table: pd.DataFrame,
+    synthetic_lineage: dict[str, Any],
+    yolo_history: pd.DataFrame,
+    classification_metrics: dict[str, Any],
+    distribution_tests: pd.DataFrame,
+    compared_rows: dict[str, list[int]],
+    classifier: ClassifierParameters,
+    comparison: ComparisonParameters,
+) -> dict[str, Any]:
+    """Every headline number with what it rests on."""
+    tests = {
+        f"{row.variable}/{row.group}": row._asdict()
+        for row in distribution_tests.drop(columns="bins").itertuples(index=False)
+    }
+    sampled = synthetic_table.iloc[0]
+    summary = {
+        "dataset": dataset_summary,
+        "ddpm": {
+            "identity": synthetic_lineage["identity"],
+            "epochs": synthetic_lineage["epochs"],
+            "images_seen": synthetic_lineage["images_seen"],
+            "process": synthetic_lineage["process"],
+            "training": synthetic_lineage["training"],
+            "trained_on_current_cells": synthetic_lineage["cells_fingerprint"] == dataset_summary["fingerprint"],
+            "sampling": {
+                "solver": str(sampled["solver"]),
+                "evaluations": int(sampled["evaluations"]),
+                "seed": int(sampled["seed"]),
+                "cells": len(synthetic_table),
+            },
+        },
+        "classifier": {
+            "initial_weights": classifier.weights or "from scratch",
+            "parameters": classifier.model_dump(mode="json"),
+            "best_val_accuracy": float(yolo_history["val_accuracy"].max()),
+        },
+        "n": {"real": len(compared_rows["real"]), "synthetic": len(compared_rows["synthetic"])},
+        "confidence": comparison.confidence,
+        "seed": comparison.seed,
+        "classification": classification_metrics,
+        "distribution_tests": tests,
+        "code_version": tracking.code_version(),
+    }
+    tracking.log_metrics(summary)
+    return summary
+
+
+def write_report(
+    summary: dict[str, Any], distribution_tests: pd.DataFrame, rejected_cells: pd.DataFrame, *figure_files: bytes
+) -> str:
+    """One HTML file with everything in it."""
+    return render_report(summary, distribution_tests, rejected_cells, figure_files)

@@ -1,0 +1,20 @@
+"""Project settings (https://docs.kedro.org/en/stable/configure/configuration_basics/)."""
+
+from kedro.config import OmegaConfigLoader
+from omegaconf.resolvers import oc
+
+from malaria_diffusion.hooks import GuidanceHooks, TrackingHooks
+
+# TrackingHooks is kedro-mlflow's own hook with additions, in place of the one it would register itself
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro-mlflow",)
+HOOKS = (GuidanceHooks(), TrackingHooks())
+
+CONFIG_LOADER_CLASS = OmegaConfigLoader
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    # an environment states what differs from base, not everything
+    "merge_strategy": {"parameters": "soft", "catalog": "soft", "mlflow": "soft"},
+    "custom_resolvers": {"oc.env": oc.env},
+    "config_patterns": {"mlflow": ["mlflow*", "mlflow*/**"]},
+}
