@@ -204,12 +204,25 @@ def test_a_killed_run_goes_on_where_it_was(toy, tmp_path):
     assert np.isfinite(predict(checkpoint, toy[0])).all()
 
 
+def test_a_finished_run_is_not_trained_again(toy, trained):
+    checkpoint, history = trained
+    before, records = checkpoint.read_bytes(), []
+    again = train_classifier(
+        *toy, NAMES, TRAIN, VAL, parameters(epochs=12), checkpoint.parents[2], on_epoch=records.append
+    )
+    assert again[0] == checkpoint
+    assert checkpoint.read_bytes() == before
+    pd.testing.assert_frame_equal(again[1], history)
+    assert again[1].attrs == history.attrs
+    assert records == history.to_dict("records")
+
+
 @pytest.mark.parametrize("change", ["parameters", "data", "torn file"])
 def test_another_run_is_not_resumed(toy, tmp_path, change):
     cells, labels = toy
     with pytest.raises(Killed):
         train_classifier(cells, labels, NAMES, TRAIN, VAL, parameters(), tmp_path, on_epoch=kill_in_epoch(2))
-    last = tmp_path / "weights" / "last.pt"
+    (last,) = tmp_path.rglob("last.pt")
     if change == "torn file":
         last.write_bytes(last.read_bytes()[:1000])
     chosen = parameters(seed=1) if change == "parameters" else parameters()
@@ -369,4 +382,6 @@ def test_nothing_is_written_outside_the_folder(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     written = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
-    assert written == ["run/args.yaml", "run/weights/best.pt", "run/weights/last.pt"]
+    assert [Path(path).parts[0] for path in written] == ["run"] * 4
+    inside = ["/".join(Path(path).parts[2:]) for path in written]
+    assert inside == ["args.yaml", "finished.json", "weights/best.pt", "weights/last.pt"]

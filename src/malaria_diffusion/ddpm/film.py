@@ -16,7 +16,7 @@ FRAMES = 9
 
 
 def forward_film(diffusion: GaussianDiffusion, image: NDArray[np.uint8], seed: int) -> dict[int, NDArray[np.uint8]]:
-    """x_t of one image at evenly spaced steps, with the same noise throughout.
+    """x_t of one image, with the same noise throughout, at steps that lie closer where more is still to be seen.
 
     Args:
         diffusion: The process.
@@ -29,7 +29,8 @@ def forward_film(diffusion: GaussianDiffusion, image: NDArray[np.uint8], seed: i
     epsilon = keyed_generator(seed, Purpose.IMAGE, 0).standard_normal((1, *image.shape), dtype=np.float32)
     x_0 = torch.from_numpy(image[None].astype(np.float32) / 127.5 - 1)
     film = {0: np.asarray(image)}
-    for step in np.linspace(1, diffusion.timesteps, FRAMES - 1).round().astype(int):
+    shares = np.linspace(0, 1, FRAMES)[1:] ** 2
+    for step in np.maximum(1, (shares * diffusion.timesteps).round()).astype(int):
         x_t = diffusion.q_sample(x_0, torch.tensor([step - 1]), torch.from_numpy(epsilon))
         film[int(step)] = to_uint8(x_t)[0].numpy()
     return film

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix, roc_auc_score
+from sklearn.metrics import confusion_matrix
 
 
 def classification_metrics(
@@ -31,20 +31,30 @@ def classification_metrics(
     truth = (predictions["label"] == positive_class).to_numpy()
     guess = (predictions["predicted"] == positive_class).to_numpy()
     correct = (predictions["label"] == predictions["predicted"]).to_numpy()
-    score = predictions["probability"].to_numpy()
+    rank = np.unique(predictions["probability"], return_inverse=True)[1]
     people, person = np.unique(predictions["person"].to_numpy(dtype=str), return_inverse=True)
 
-    value = _metrics(truth, guess, correct, score, np.ones(len(truth)))
+    def weighted(weight: NDArray[np.float64]) -> dict[str, float]:
+        tp, fn = weight[truth & guess].sum(), weight[truth & ~guess].sum()
+        tn, fp = weight[~truth & ~guess].sum(), weight[~truth & guess].sum()
+        return {
+            "accuracy": float(np.average(correct, weights=weight)),
+            "sensitivity": _ratio(tp, tp + fn),
+            "specificity": _ratio(tn, tn + fp),
+            "f1": _ratio(2 * tp, 2 * tp + fp + fn),
+            "auc": _auc(rank, truth, weight),
+        }
+
     rng = np.random.default_rng(seed)
-    drawn: list[dict[str, float]] = []
+    drawn = []
     for _ in range(resamples):
         times = np.bincount(rng.integers(len(people), size=len(people)), minlength=len(people))
-        drawn.append(_metrics(truth, guess, correct, score, times[person].astype(float)))
+        drawn.append(weighted(times[person].astype(float)))
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     frame = pd.DataFrame(drawn)
     return {
         name: dict(zip(("value", "low", "high"), (number, *frame[name].dropna().quantile(tails)), strict=True))
-        for name, number in value.items()
+        for name, number in weighted(np.ones(len(truth))).items()
     }
 
 
@@ -61,23 +71,12 @@ def recognised_as_intended(predictions: pd.DataFrame) -> dict[str, Any]:
     return {"all": float(right.mean())} | {str(label): float(rate) for label, rate in by_class.items()}
 
 
-def _metrics(
-    truth: NDArray[np.bool_],
-    guess: NDArray[np.bool_],
-    correct: NDArray[np.bool_],
-    score: NDArray[np.float64],
-    weight: NDArray[np.float64],
-) -> dict[str, float]:
-    tp, fn = weight[truth & guess].sum(), weight[truth & ~guess].sum()
-    tn, fp = weight[~truth & ~guess].sum(), weight[~truth & guess].sum()
-    one_class = tp + fn == 0 or tn + fp == 0
-    return {
-        "accuracy": float(np.average(correct, weights=weight)),
-        "sensitivity": _ratio(tp, tp + fn),
-        "specificity": _ratio(tn, tn + fp),
-        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
-        "auc": float("nan") if one_class else float(roc_auc_score(truth, score, sample_weight=weight)),
-    }
+def _auc(rank: NDArray[np.int64], truth: NDArray[np.bool_], weight: NDArray[np.float64]) -> float:
+    """Weighted Mann-Whitney statistic, ties counting half; scikit-learn would sort anew for each of many weights."""
+    positive = np.bincount(rank, weight * truth)
+    negative = np.bincount(rank, weight * ~truth)
+    below = negative.cumsum() - negative
+    return _ratio((positive * (below + negative / 2)).sum(), positive.sum() * negative.sum())
 
 
 def _ratio(part: float, whole: float) -> float:

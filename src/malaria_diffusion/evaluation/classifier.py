@@ -97,9 +97,10 @@ def train_classifier(
 ) -> tuple[Path, pd.DataFrame]:
     """Train the classifier and keep the epoch with the best validation accuracy (the latest of equals).
 
-    A run that was killed goes on from its last whole epoch when it is called again with the same folder, parameters,
-    weights and data (the device may differ). The same seed on the same device gives the same history, but for a run
-    that was resumed: ultralytics resumes from the averaged weights at half precision, so its history is only close.
+    Parameters (but the device), weights and data name the run and its own folder in `folder`. A run that was killed
+    goes on from its last whole epoch when it is called again; one that is finished is returned as it is. The same seed
+    on the same device gives the same history, but for a run that was resumed: ultralytics resumes from the averaged
+    weights at half precision, so its history is only close.
 
     Args:
         cells: (N, 3, S, S), RGB, 0..255; may be a memory map.
@@ -108,7 +109,7 @@ def train_classifier(
         train_rows: rows of `cells` to learn from, at least two.
         val_rows: rows of `cells` to choose the epoch by, none of them in `train_rows`.
         parameters: how to train.
-        folder: ultralytics' run folder; nothing is written outside it.
+        folder: holds a folder for each run; nothing is written outside it.
         weights: checkpoint to start from (see `resolve_weights`); its head is used if it has as many classes.
         on_epoch: called with each row of the history as it comes; the epochs before a resume come first, at once.
 
@@ -130,7 +131,7 @@ def train_classifier(
 
         data = yolo_trainer.CellData(cells, labels, tuple(class_names), train_rows, val_rows)
         run = _fingerprint(cells, labels, class_names, train_rows, val_rows, parameters, weights)
-        return yolo_trainer.train(data, parameters, Path(folder), weights, run, on_epoch)
+        return yolo_trainer.train(data, parameters, Path(folder) / run, weights, run, on_epoch)
 
 
 def predict(
@@ -252,7 +253,7 @@ def _fingerprint(
     weights: Path | None,
 ) -> str:
     """A name that changes with anything that a resumed run must have in common with the killed one."""
-    digest = blake2b(parameters.model_dump_json(exclude={"device", "weights"}).encode(), digest_size=16)
+    digest = blake2b(parameters.model_dump_json(exclude={"device", "weights"}).encode(), digest_size=8)
     digest.update(repr((tuple(class_names), cells.shape[1:], len(train_rows))).encode())
     digest.update(b"" if weights is None else Path(weights).read_bytes())
     rows = np.concatenate([train_rows, val_rows]).astype(np.int64)

@@ -22,7 +22,7 @@ LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 CELLS_AT_ONCE = 512
 
 
-class Test(NamedTuple):
+class Comparison(NamedTuple):
     """Two histograms compared.
 
     Attributes:
@@ -95,7 +95,7 @@ def score_histograms(scores: NDArray[np.floating], bins: int) -> NDArray[np.int6
     return np.eye(bins, dtype=np.int64)[place]
 
 
-def compare(first: NDArray[np.integer], second: NDArray[np.integer]) -> Test:
+def compare(first: NDArray[np.integer], second: NDArray[np.integer]) -> Comparison:
     """Test two histograms (bins,) for the same distribution.
 
     Neighbouring bins are pooled until the counts expected under equality are at least 5. For the divergence half a
@@ -111,11 +111,11 @@ def compare(first: NDArray[np.integer], second: NDArray[np.integer]) -> Test:
         )
     table = _pool(np.stack([first, second]).astype(np.float64))
     if table.shape[1] < 2:  # one bin holds everything, or there is too little to tell
-        return Test(0.0, 1.0, 0.0, 1.0, 0, 0.0, 0.0, table.shape[1])
+        return Comparison(0.0, 1.0, 0.0, 1.0, 0, 0.0, 0.0, table.shape[1])
     pearson = chi2_contingency(table, correction=False)
     likelihood = chi2_contingency(table, correction=False, lambda_="log-likelihood")
     p, q = (table + 0.5) / (table + 0.5).sum(axis=1, keepdims=True)
-    return Test(
+    return Comparison(
         chi2=float(pearson.statistic),
         chi2_p=float(pearson.pvalue),
         g=float(likelihood.statistic),
@@ -167,7 +167,7 @@ def real_margin(
 ) -> float:
     """How far real people lie from other real people: the upper quantile of Cramer's V over draws of other people.
 
-    Each draw takes as many of the other people as there are unseen ones.
+    Each draw takes as many people, with repetition, from the others as there are unseen ones.
 
     Args:
         unseen: (N, bins), histograms of the unseen real cells.
@@ -180,9 +180,9 @@ def real_margin(
     """
     target = unseen.sum(axis=0)
     of_person = _sum_by(other, other_people)
-    size = min(len(np.unique(unseen_people)), len(of_person))
+    size = len(np.unique(unseen_people))
     drawn = [
-        compare(target, of_person[rng.choice(len(of_person), size, replace=False)].sum(axis=0)).cramers_v
+        compare(target, of_person[rng.integers(len(of_person), size=size)].sum(axis=0)).cramers_v
         for _ in range(resamples)
     ]
     return float(np.quantile(drawn, confidence))
@@ -193,10 +193,9 @@ def alike(high: float, margin: float) -> str:
     return "alike" if high <= margin else "not shown to be alike"
 
 
-def tests_table(
+def results_table(
     histograms: dict[str, dict[str, NDArray[np.int64]]],
-    labels: dict[str, NDArray[np.str_]],
-    people: dict[str, NDArray[np.str_]],
+    cells: dict[str, pd.DataFrame],
     resamples: int,
     confidence: float,
     rng: np.random.Generator,
@@ -204,38 +203,39 @@ def tests_table(
     """Every test of synthetic against unseen real cells, with its floor, interval and margin.
 
     Args:
-        histograms: For "real", "floor" and "synthetic", by variable, a histogram a cell (N, bins).
-        labels: For each side the class of each cell (N,).
-        people: For each side whose cell it is (N,); unused for synthetic ones.
+        histograms: For "real" (unseen), "floor" (real cells of other people) and "synthetic", by variable, a
+            histogram a cell (N, bins).
+        cells: For each side one row a cell, with the columns label and person (unused for synthetic ones).
         resamples: See `effect_interval` and `real_margin`.
         confidence: See there.
         rng: Source of the resamples.
 
     Returns:
-        One row for each variable and group ("all", then each class): the fields of `Test` for real against synthetic,
-        those of real against real with the prefix floor_, v_low and v_high, margin, and the verdict.
+        One row for each variable and group ("all", then each class): the `Comparison` of real with synthetic cells,
+        the one of real with real cells (prefix floor_), v_low and v_high, margin, and the verdict.
     """
     rows = []
-    groups = ["all", *sorted(set(labels["real"]))]
+    groups = ["all", *sorted(cells["real"]["label"].unique())]
     with tqdm(total=len(groups) * len(histograms["real"]), desc="comparing distributions", unit="test") as bar:
         for variable in histograms["real"]:
             for group in groups:
-                of_group = {side: (labels[side] == group) | (group == "all") for side in labels}
+                chosen = {
+                    side: (group == "all") | (table["label"] == group).to_numpy() for side, table in cells.items()
+                }
                 real, floor, synthetic = (
-                    histograms[side][variable][of_group[side]] for side in ("real", "floor", "synthetic")
+                    histograms[side][variable][chosen[side]] for side in ("real", "floor", "synthetic")
                 )
-                who, others = people["real"][of_group["real"]], people["floor"][of_group["floor"]]
-                low, high = effect_interval(real, who, synthetic, resamples, confidence, rng)
-                margin = real_margin(real, who, floor, others, resamples, confidence, rng)
+                people, others = (
+                    cells[side].loc[chosen[side], "person"].to_numpy(dtype=str) for side in ("real", "floor")
+                )
+                low, high = effect_interval(real, people, synthetic, resamples, confidence, rng)
+                margin = real_margin(real, people, floor, others, resamples, confidence, rng)
                 against_floor = compare(real.sum(axis=0), floor.sum(axis=0))._asdict()
                 rows.append(
                     {"variable": variable, "group": group}
                     | compare(real.sum(axis=0), synthetic.sum(axis=0))._asdict()
                     | {"v_low": low, "v_high": high, "margin": margin, "verdict": alike(high, margin)}
-                    | {
-                        f"floor_{name}": against_floor[name]
-                        for name in ("chi2", "chi2_p", "g", "g_p", "kl", "cramers_v")
-                    }
+                    | {f"floor_{name}": value for name, value in against_floor.items()}
                 )
                 bar.update()
     return pd.DataFrame(rows)

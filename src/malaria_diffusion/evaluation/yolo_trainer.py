@@ -3,6 +3,7 @@
 Imported only inside `classifier`'s private ultralytics.
 """
 
+import json
 import math
 import shutil
 from collections.abc import Callable
@@ -49,7 +50,13 @@ def train(
     on_epoch: Callable[[dict[str, float]], None] | None,
 ) -> tuple[Path, pd.DataFrame]:
     """Train; see `classifier.train_classifier`. `run` names what may be resumed."""
-    last, best = folder / "weights" / "last.pt", folder / "weights" / "best.pt"
+    last, best, finished = folder / "weights" / "last.pt", folder / "weights" / "best.pt", folder / "finished.json"
+    if finished.is_file():
+        done = json.loads(finished.read_text())
+        for record in done["history"]:
+            if on_epoch:
+                on_epoch(record)
+        return best, _history(**done)
     killed = _killed_run(last, run, parameters.epochs)
     if killed is None:
         last.unlink(missing_ok=True)
@@ -58,9 +65,11 @@ def train(
         shutil.copyfile(last, best)  # it may have been killed between writing the two
     trainer = CellTrainer(data, parameters, folder, weights, run, killed, on_epoch)
     trainer.train()
-    history = pd.DataFrame(trainer.history)
-    history.attrs["effective"] = trainer.effective
-    return best, history
+    done = {"history": trainer.history, "effective": trainer.effective}
+    beside = finished.with_suffix(".tmp")
+    beside.write_text(json.dumps(done))
+    beside.replace(finished)
+    return best, _history(**done)
 
 
 @torch.inference_mode()
@@ -343,6 +352,12 @@ class CellTrainer(ClassificationTrainer):
     def _show_batch(self) -> None:
         if self.bar.update(self.batch_length):  # it was time to show it
             self.bar.set_postfix(epoch=f"{self.epoch + 1}/{self.epochs}", loss=f"{float(self.tloss['loss']):.4f}")
+
+
+def _history(history: list[dict[str, float]], effective: dict[str, Any]) -> pd.DataFrame:
+    frame = pd.DataFrame(history)
+    frame.attrs["effective"] = effective
+    return frame
 
 
 def _killed_run(last: Path, run: str, epochs: int) -> dict[str, Any] | None:

@@ -24,13 +24,15 @@ def process(
         label: Class of both.
         images: What the training images are, for the title.
     """
-    figure = new_figure(1.1 * len(forward), 3.2)
-    axes = figure.subplots(2, len(forward))
-    for row, (film, unit) in enumerate(((forward, "t"), (reverse, "evaluation"))):
-        for place, (step, image) in zip(axes[row], film.items(), strict=True):
+    columns = max(len(forward), len(reverse))
+    figure = new_figure(1.1 * columns, 3)
+    axes = figure.subplots(2, columns)
+    for row, film, unit, name in ((axes[0], forward, "t", "forward"), (axes[1], reverse, "evaluation", "reverse")):
+        for place, (step, image) in zip(row, film.items(), strict=False):
             show_image(place, image, f"{unit} = {step}")
-    axes[0, 0].set_ylabel("forward", fontsize=9)
-    axes[1, 0].set_ylabel("reverse", fontsize=9)
+        for place in row[len(film) :]:
+            place.set_axis_off()
+        row[0].set_ylabel(name, fontsize=9)
     figure.suptitle(
         f"Figure 1. A cell of class {label} turned into noise (eq. 5), and noise into a synthetic one ({images})",
         fontsize=9,
@@ -41,7 +43,8 @@ def process(
 def sheet(cells: NDArray[np.uint8], labels: pd.Series, images: str) -> Figure:
     """Generated cells, class by class; at most 64 a class."""
     classes = sorted(labels.unique())
-    figure = new_figure(9, 0.4 + 2.5 * len(classes))
+    rows = -(-min(labels.value_counts().max(), SHEET_COLUMNS * SHEET_ROWS) // SHEET_COLUMNS)
+    figure = new_figure(9, 0.4 + len(classes) * (0.3 + 0.58 * rows))
     for axes, label in zip(figure.subplots(len(classes), 1, squeeze=False)[:, 0], classes, strict=True):
         chosen = np.flatnonzero(labels == label)[: SHEET_COLUMNS * SHEET_ROWS]
         show_image(axes, mosaic(cells[chosen], SHEET_COLUMNS), f"synthetic, {label}")

@@ -77,6 +77,7 @@ def create_pipeline() -> Pipeline:
                     "cells",
                     "cell_table",
                     "synthetic_cells",
+                    "synthetic_table",
                     "predictions",
                     "compared_rows",
                     "params:validation.comparison",

@@ -39,8 +39,9 @@ def refuse_leaking_model(
     """Refuse a model that trained on people now held out; then choose the cells to compare.
 
     Returns:
-        Rows of cell_table for "real" (test people) and "floor" (training people, none of them audit cells), rows of
-        synthetic_table for "synthetic": as many of each, both classes equal.
+        Rows of synthetic_table for "synthetic", and of cell_table for "real" (test people) and "floor" (training
+        people, no audit cells), as many of each; of cell_table for "val", at most as many: the floor of what the
+        classifier says, as it was trained on the other one. Both classes are equal in each.
     """
     refuse_leaks(synthetic_table, synthetic_lineage, cell_table, split.strategy)
     classes = sorted(cell_table["label"].unique())
@@ -48,15 +49,16 @@ def refuse_leaking_model(
         raise ValueError(
             f"validation.comparison.positive_class is {comparison.positive_class!r}, the classes are {classes}"
         )
-    unseen = np.flatnonzero(cell_table["split"] == "test")
-    trained_on = np.flatnonzero(training_rows(cell_table))
-    labels = cell_table["label"]
-    number = per_class_number(comparison.n, cell_table.iloc[unseen], synthetic_table, cell_table.iloc[trained_on])
+    test = cell_table[cell_table["split"] == "test"]
+    trained_on = cell_table[training_rows(cell_table)]
+    val = cell_table[cell_table["split"] == "val"]
+    number = per_class_number(comparison.n, test, synthetic_table, trained_on)
     rng = np.random.default_rng(comparison.seed)
     rows = {
-        "real": unseen[balanced_rows(labels.iloc[unseen], number, rng)],
-        "floor": trained_on[balanced_rows(labels.iloc[trained_on], number, rng)],
+        "real": balanced_rows(test["label"], number, rng),
+        "floor": balanced_rows(trained_on["label"], number, rng),
         "synthetic": balanced_rows(synthetic_table["label"], number, rng),
+        "val": balanced_rows(val["label"], per_class_number(2 * number, val), rng),
     }
     logger.info("comparing %d synthetic with %d unseen real cells", len(rows["synthetic"]), len(rows["real"]))
     return {side: chosen.tolist() for side, chosen in rows.items()}
@@ -82,7 +84,8 @@ def train_yolo(
         resolve_weights(classifier.weights, workspace),
         lambda row: tracking.log_curves(pd.DataFrame([row]), "epoch", "classifier"),
     )
-    tracking.set_tags(classifier_weights=classifier.weights or "from scratch")
+    effective = {f"classifier_effective.{name}": str(value) for name, value in history.attrs["effective"].items()}
+    tracking.set_tags(classifier_weights=classifier.weights or "from scratch", **effective)
     return checkpoint, history
 
 
@@ -95,16 +98,16 @@ def predict_cells(
     compared_rows: dict[str, list[int]],
     comparison: ComparisonParameters,
 ) -> pd.DataFrame:
-    """Classify every cell of the test people, the floor's cells, and the synthetic ones.
+    """Classify every cell of the test people, and the compared cells of the validation people and the model.
 
     Returns:
-        One row a cell: source ("real", "floor", "synthetic"), row (in its table), compared (whether it is among the n),
+        One row a cell: source ("real", "val", "synthetic"), row (in its table), compared (whether it is among the n),
         label, predicted, probability (of the positive class), confidence, person and smear (empty for synthetic).
     """
     class_names = sorted(cell_table["label"].unique())
     sources = {
         "real": (cells, cell_table, np.flatnonzero(cell_table["split"] == "test")),
-        "floor": (cells, cell_table, np.array(compared_rows["floor"])),
+        "val": (cells, cell_table, np.array(compared_rows["val"])),
         "synthetic": (synthetic_cells, synthetic_table, np.array(compared_rows["synthetic"])),
     }
     parts = []
@@ -135,7 +138,7 @@ def measure_classifier(
     recognised = {
         source: recognised_as_intended(part)
         for source, part in predictions[predictions["compared"]].groupby("source")
-        if source != "floor"  # the classifier was trained on those
+        if source != "val"  # the classifier's epoch was chosen by those
     }
     result = {"unseen_people": metrics, "recognised_as_intended": recognised}
     tracking.log_metrics({"accuracy": metrics["accuracy"]["value"]})
@@ -146,34 +149,39 @@ def compare_distributions(
     cells: NDArray[np.uint8],
     cell_table: pd.DataFrame,
     synthetic_cells: NDArray[np.uint8],
+    synthetic_table: pd.DataFrame,
     predictions: pd.DataFrame,
     compared_rows: dict[str, list[int]],
     comparison: ComparisonParameters,
     packing: PackingParameters,
 ) -> tuple[pd.DataFrame, dict[str, dict[str, NDArray[np.int64]]]]:
     """Chi-square and KL tests of synthetic against unseen real cells, with the same of real against real beside."""
-    rows = {side: np.array(chosen) for side, chosen in compared_rows.items()}
-    used = predictions[predictions["compared"]].sort_values(["source", "row"])
-    by_side = {side: used[used["source"] == side] for side in rows}
-    histograms = {
-        side: distribution.intensity_histograms(
-            (synthetic_cells if side == "synthetic" else cells)[chosen],
-            comparison.bins,
-            packing.background,
-            comparison.foreground_threshold,
+    rng = np.random.default_rng(comparison.seed)
+    images = {"real": cells, "floor": cells, "synthetic": synthetic_cells}
+    pixels, pixels_of = {}, {}
+    for side, source in images.items():
+        rows = np.array(compared_rows[side])
+        pixels[side] = distribution.intensity_histograms(
+            source[rows], comparison.bins, packing.background, comparison.foreground_threshold
         )
-        | {"score": distribution.score_histograms(by_side[side]["probability"].to_numpy(), comparison.bins)}
-        for side, chosen in rows.items()
-    }
-    labels = {side: part["label"].to_numpy() for side, part in by_side.items()}
-    people = {side: part["person"].to_numpy(dtype=str) for side, part in by_side.items()}
-    table = distribution.tests_table(
-        histograms, labels, people, comparison.resamples, comparison.confidence, np.random.default_rng(comparison.seed)
-    )
+        table = synthetic_table if side == "synthetic" else cell_table
+        pixels_of[side] = table.iloc[rows].reindex(columns=["label", "person"])
+    scores, scores_of = {}, {}
+    for side, source in {"real": "real", "floor": "val", "synthetic": "synthetic"}.items():
+        scores_of[side] = predictions[(predictions["source"] == source) & predictions["compared"]]
+        scores[side] = {
+            "score": distribution.score_histograms(scores_of[side]["probability"].to_numpy(), comparison.bins)
+        }
+    tests = [
+        distribution.results_table(histograms, of, comparison.resamples, comparison.confidence, rng)
+        for histograms, of in ((pixels, pixels_of), (scores, scores_of))
+    ]
     summed = {
-        name: {side: parts[name].sum(axis=0) for side, parts in histograms.items()} for name in histograms["real"]
+        variable: {side: parts[variable].sum(axis=0) for side, parts in histograms.items()}
+        for histograms in (pixels, scores)
+        for variable in histograms["real"]
     }
-    return table, summed
+    return pd.concat(tests, ignore_index=True), summed
 
 
 def draw_classified(cells: NDArray[np.uint8], predictions: pd.DataFrame, dataset_summary: dict[str, Any]) -> Figure:

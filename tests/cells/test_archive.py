@@ -1,0 +1,185 @@
+"""Image sources: a zip and a folder are the same thing, and neither can reach outside itself."""
+
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from malaria_diffusion.cells import archive
+from malaria_diffusion.cells.archive import Entry, FolderSource, ZipSource, open_source
+from malaria_diffusion.cells.errors import CellsError
+
+FILES = {
+    "cell_images/Uninfected/b.png": b"b",
+    "cell_images/Parasitized/a.png": b"a",
+    "cell_images/cell_images/Parasitized/deep.png": b"deep",
+    "cell_images/readme.txt": b"text",
+}
+LITTER = [
+    "cell_images/Parasitized/Thumbs.db",
+    "cell_images/Parasitized/THUMBS.DB",
+    "cell_images/Parasitized/desktop.ini",
+    "cell_images/Parasitized/.DS_Store",
+    "cell_images/Parasitized/.ipynb_checkpoints/a-checkpoint.png",
+    "__MACOSX/cell_images/Parasitized/._a.png",
+    "__MACOSX/cell_images/Parasitized/a.png",
+]
+OUTSIDE = "path points outside the archive"
+
+
+def write_zip(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in files.items():
+            file.writestr(name, content)
+    return path
+
+
+def write_folder(path: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(content)
+    return path
+
+
+def write(kind: str, folder: Path, files: dict[str, bytes]) -> Path:
+    return write_zip(folder / "cells.zip", files) if kind == "zip" else write_folder(folder / "cells", files)
+
+
+def central_directory(content: bytes) -> int:
+    return content.index(b"PK\x01\x02")
+
+
+@pytest.mark.parametrize("kind", ["zip", "folder"])
+def test_entries_are_all_files_sorted_and_readable(tmp_path, kind):
+    source = open_source(write(kind, tmp_path, FILES))
+    assert [entry.path for entry in source.entries()] == sorted(FILES)
+    assert {entry.path: source.read(entry) for entry in source.entries()} == FILES
+    assert not any(entry.refused for entry in source.entries())
+
+
+def test_zip_and_folder_give_the_same_entries(tmp_path):
+    as_zip, as_folder = (open_source(write(kind, tmp_path, FILES)) for kind in ("zip", "folder"))
+    assert isinstance(as_zip, ZipSource)
+    assert isinstance(as_folder, FolderSource)
+    assert as_zip.entries() == as_folder.entries()
+
+
+def test_folders_are_no_entries(tmp_path):
+    with zipfile.ZipFile(tmp_path / "cells.zip", "w") as file:
+        file.mkdir("Parasitized")
+        file.writestr("Parasitized/a.png", b"a")
+    assert open_source(tmp_path / "cells.zip").entries() == [Entry("Parasitized/a.png")]
+
+
+@pytest.mark.parametrize(
+    ("path", "label", "name"),
+    [
+        ("Parasitized/a.png", "Parasitized", "a.png"),
+        ("cell_images/Parasitized/a.png", "Parasitized", "a.png"),
+        ("cell_images/cell_images/Uninfected/b.png", "Uninfected", "b.png"),
+        ("lonely.png", "", "lonely.png"),
+    ],
+)
+def test_the_class_is_the_innermost_folder(path, label, name):
+    assert (Entry(path).label, Entry(path).name) == (label, name)
+
+
+@pytest.mark.parametrize("kind", ["zip", "folder"])
+@pytest.mark.parametrize("litter", LITTER)
+def test_what_operating_systems_leave_behind_is_ignored(tmp_path, kind, litter):
+    source = open_source(write(kind, tmp_path, FILES | {litter: b"litter"}))
+    assert [entry.path for entry in source.entries()] == sorted(FILES)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../a.png", "A/../../a.png", "/etc/a.png", "A\\..\\..\\a.png", "C:\\a.png", "C:/a.png"],
+)
+def test_zip_paths_that_leave_the_archive_are_refused(tmp_path, path):
+    source = open_source(write_zip(tmp_path / "cells.zip", {path: b"evil", "A/good.png": b"good"}))
+    assert {entry.path: entry.refused for entry in source.entries()} == {path: OUTSIDE, "A/good.png": None}
+
+
+@pytest.mark.parametrize("name", [b".", b"\0", b"\\"])
+def test_a_zip_entry_without_a_proper_name_does_not_stop_the_others(tmp_path, name):
+    path = write_zip(tmp_path / "cells.zip", {"Q": b"odd", "A/good.png": b"good"})
+    path.write_bytes(path.read_bytes().replace(b"Q", name))
+    source = open_source(path)
+    assert [entry.path for entry in source.entries() if entry.refused is None] == ["A/good.png"]
+
+
+def test_encrypted_zip_entries_are_refused(tmp_path):
+    path = write_zip(tmp_path / "cells.zip", {"A/secret.png": b"?", "A/open.png": b"!"})
+    content = bytearray(path.read_bytes())
+    content[central_directory(content) + 8] |= 1
+    path.write_bytes(content)
+    refusals = {entry.path: entry.refused for entry in open_source(path).entries()}
+    assert refusals == {"A/secret.png": "encrypted", "A/open.png": None}
+
+
+def test_symbolic_links_in_a_zip_are_refused(tmp_path):
+    link = zipfile.ZipInfo("A/link.png")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "cells.zip", "w") as file:
+        file.writestr(link, "/etc/passwd")
+    assert open_source(tmp_path / "cells.zip").entries() == [Entry("A/link.png", "symbolic link")]
+
+
+@pytest.mark.parametrize("kind", ["zip", "folder"])
+def test_oversized_files_are_refused(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_FILE_BYTES", 2**20)
+    source = open_source(write(kind, tmp_path, {"A/big.png": bytes(2**20 + 1), "A/fits.png": bytes(2**20)}))
+    assert source.entries() == [Entry("A/big.png", "file larger than 1 MiB"), Entry("A/fits.png")]
+
+
+def test_links_out_of_a_folder_are_refused(tmp_path):
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(b"secret")
+    cells = write_folder(tmp_path / "cells", {"A/real.png": b"real"})
+    (cells / "A" / "inside.png").symlink_to(cells / "A" / "real.png")
+    (cells / "A" / "outside.png").symlink_to(secret)
+    (cells / "A" / "broken.png").symlink_to(tmp_path / "nowhere.png")
+    (cells / "B").symlink_to(tmp_path, target_is_directory=True)
+    refusals = {entry.path: entry.refused for entry in open_source(cells).entries()}
+    readable = [path for path, refused in refusals.items() if refused is None]
+    assert readable == ["A/inside.png", "A/real.png"]
+    assert refusals["A/outside.png"] == "a link that points outside the folder"
+
+
+def test_a_folder_may_itself_be_a_link(tmp_path):
+    write_folder(tmp_path / "cells", {"A/real.png": b"real"})
+    (tmp_path / "link").symlink_to(tmp_path / "cells", target_is_directory=True)
+    assert open_source(tmp_path / "link").entries() == [Entry("A/real.png")]
+
+
+def test_a_missing_path_is_named(tmp_path):
+    with pytest.raises(CellsError, match=r"nothing\.zip: no such file or folder.*raw_cells=PATH"):
+        open_source(tmp_path / "nothing.zip")
+
+
+def not_a_zip(content: bytes) -> bytes:
+    return b"just text"
+
+
+def truncated(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def from_the_future(content: bytes) -> bytes:
+    at = central_directory(content) + 6
+    return content[:at] + b"\x63" + content[at + 1 :]
+
+
+def with_a_mangled_name(content: bytes) -> bytes:
+    return content.replace("é".encode(), b"\xff\xfe")
+
+
+@pytest.mark.parametrize("damage", [not_a_zip, truncated, from_the_future, with_a_mangled_name])
+def test_a_file_that_is_no_readable_zip_is_named(tmp_path, damage):
+    path = write_zip(tmp_path / "cells.zip", {"A/é.png": b"a", "B/b.png": b"b"})
+    damaged = damage(path.read_bytes())
+    assert damaged != path.read_bytes()
+    path.write_bytes(damaged)
+    with pytest.raises(CellsError, match=r"cells\.zip: not a readable zip archive.*raw_cells=PATH"):
+        open_source(path)

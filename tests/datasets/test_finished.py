@@ -1,0 +1,68 @@
+"""A finished artefact is replaced whole or not at all."""
+
+import shutil
+
+import numpy as np
+import pytest
+from kedro.io import DatasetError
+
+from malaria_diffusion.datasets.finished import FinishedPath, MemoryMap
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "made"
+    made.mkdir()
+    (made / "a.txt").write_text("new")
+    return made
+
+
+def test_folders_and_files_are_put_in_place(tmp_path, folder):
+    for name, made in (("folder", folder), ("file.txt", folder / "a.txt")):
+        dataset = FinishedPath(filepath=str(tmp_path / "place" / name))
+        assert not dataset.exists()
+        with pytest.raises(DatasetError):
+            dataset.load()
+        dataset.save(made)
+        dataset.save(made)
+        assert dataset.exists()
+        assert dataset.load().name == name
+    assert (tmp_path / "place" / "folder" / "a.txt").read_text() == "new"
+    assert sorted(path.name for path in (tmp_path / "place").iterdir()) == ["file.txt", "folder"]
+
+
+def test_a_folder_loses_what_the_new_one_lacks(tmp_path, folder):
+    dataset = FinishedPath(filepath=str(tmp_path / "place"))
+    dataset.save(folder)
+    (folder / "a.txt").rename(folder / "b.txt")
+    dataset.save(folder)
+    assert [path.name for path in dataset.load().iterdir()] == ["b.txt"]
+
+
+def test_a_failed_save_leaves_the_earlier_artefact(tmp_path, folder, monkeypatch):
+    dataset = FinishedPath(filepath=str(tmp_path / "place"))
+    dataset.save(folder)
+
+    def full(*args, **kwargs):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(shutil, "copy2", full)
+    monkeypatch.setattr(shutil, "copytree", full)
+    with pytest.raises(DatasetError, match="no space left"):
+        dataset.save(folder)
+    assert (dataset.load() / "a.txt").read_text() == "new"
+
+
+def test_memory_maps_are_moved_and_loaded_read_only(tmp_path):
+    scratch = tmp_path / "scratch.npy"
+    np.save(scratch, np.arange(12).reshape(3, 4))
+    dataset = MemoryMap(filepath=str(tmp_path / "place" / "cells.npy"))
+    dataset.save(np.load(scratch, mmap_mode="r"))
+    assert not scratch.exists()
+    loaded = dataset.load()
+    assert isinstance(loaded, np.memmap)
+    assert loaded.tolist() == np.arange(12).reshape(3, 4).tolist()
+    with pytest.raises(ValueError, match="read-only"):
+        loaded[0, 0] = 1
+    dataset.save(np.zeros(2))
+    assert dataset.load().tolist() == [0, 0]

@@ -1,0 +1,70 @@
+"""Films of the two processes."""
+
+import numpy as np
+import pytest
+import torch
+
+from malaria_diffusion.ddpm.film import FRAMES, forward_film, reverse_film
+from malaria_diffusion.ddpm.keyed import Purpose, keyed_generator
+from malaria_diffusion.ddpm.parameters import Solver
+from malaria_diffusion.ddpm.process import GaussianDiffusion
+from malaria_diffusion.ddpm.sampling import sample, to_uint8
+
+
+@pytest.fixture
+def image(data):
+    return data.cells[1]
+
+
+def test_a_forward_film_leads_from_the_image_to_noise(paper_process, image):
+    film = forward_film(GaussianDiffusion.from_parameters(paper_process), image, 0)
+    assert list(film) == sorted(film)
+    assert (len(film), min(film), max(film)) == (FRAMES, 0, 1000)
+    assert all(frame.shape == image.shape and frame.dtype == np.uint8 for frame in film.values())
+    assert np.array_equal(film[0], image)
+    noise = keyed_generator(0, Purpose.IMAGE, 0).standard_normal(image.shape, dtype=np.float32)
+    apart = film[1000].astype(int) - to_uint8(torch.from_numpy(noise)).numpy().astype(int)
+    assert np.abs(apart).max() <= 2  # a signal of sqrt(4e-5) is less than a grey level
+
+
+def test_a_forward_film_loses_the_image_steadily(paper_process, image):
+    film = forward_film(GaussianDiffusion.from_parameters(paper_process), image, 0)
+    distances = [np.abs(frame.astype(int) - image.astype(int)).mean() for frame in film.values()]
+    assert distances == sorted(distances)
+    assert distances[-1] > 30
+
+
+def test_frames_of_a_forward_film_share_their_noise(process, image):
+    diffusion = GaussianDiffusion.from_parameters(process)
+    film = forward_film(diffusion, image, 3)
+    epsilon = keyed_generator(3, Purpose.IMAGE, 0).standard_normal(image.shape, dtype=np.float32)
+    for step in list(film)[1:]:
+        bar = diffusion.schedule.alpha_bars[step - 1].item()
+        x_t = np.sqrt(bar) * (image / 127.5 - 1) + np.sqrt(1 - bar) * epsilon
+        expected = (np.clip(x_t, -1, 1) + 1) * 127.5
+        assert np.abs(film[step] - expected).max() <= 0.51
+
+
+def test_another_seed_gives_another_film(process, image):
+    diffusion = GaussianDiffusion.from_parameters(process)
+    one, other = (forward_film(diffusion, image, seed) for seed in (0, 1))
+    assert not np.array_equal(one[20], other[20])
+    assert np.array_equal(one[0], other[0])
+
+
+@pytest.mark.parametrize(
+    ("solver", "evaluations"), [(Solver.ANCESTRAL, None), (Solver.DPM_SOLVER, 10), (Solver.UNIPC, 4)]
+)
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_reverse_film_leads_from_noise_to_the_sampled_image(model, sampling_parameters, solver, evaluations, label):
+    settings = sampling_parameters.model_copy(update={"solver": solver, "evaluations": evaluations, "seed": 5})
+    film = reverse_film(model, label, settings)
+    made = evaluations or 20
+    assert list(film) == sorted(film)
+    assert (min(film), max(film)) == (0, made)
+    assert len(film) == min(FRAMES, made + 1)
+    noise = keyed_generator(5, Purpose.IMAGE, 0).standard_normal((3, 8, 8), dtype=np.float32)
+    assert np.array_equal(film[0], to_uint8(torch.from_numpy(noise)).numpy())
+    image = sample(model.network, model.diffusion, np.array([label]), 8, settings, progress=False)[0]
+    assert np.abs(film[made].astype(int) - image.astype(int)).max() <= 1
+    assert not np.array_equal(film[0], film[made])

@@ -1,0 +1,192 @@
+"""The U-Net, and the parameters of all of `ddpm`."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from malaria_diffusion.ddpm.network import build_network
+from malaria_diffusion.ddpm.parameters import NetworkParameters
+
+
+@pytest.fixture
+def build(network_parameters):
+    def build_with(size=8, num_classes=2, **changes):
+        torch.manual_seed(0)
+        changed = NetworkParameters(**network_parameters.model_dump() | changes)
+        return build_network(changed, size, num_classes).eval()
+
+    return build_with
+
+
+@torch.no_grad()
+def answer(network, x_t, t, label):
+    return network(x_t, torch.full((len(x_t),), t), class_labels=torch.full((len(x_t),), label)).sample
+
+
+@pytest.mark.parametrize(("size", "channels"), [(8, [8, 16]), (16, [8, 8, 16]), (10, [8, 16]), (24, [8, 8, 8, 8])])
+def test_answer_has_the_shape_of_the_question(build, size, channels):
+    x_t = torch.randn(2, 3, size, size)
+    output = answer(build(size, channels=channels, attention_sides=[]), x_t, 5, 1)
+    assert output.shape == x_t.shape
+    assert output.isfinite().all()
+    assert output.std() > 0
+
+
+def attended_sides(network, size):
+    """Sides at which blocks on the way down, and on the way up, were seen to attend."""
+    down, up = [], []
+    for blocks, seen in ((network.down_blocks, down), (network.up_blocks, up)):
+        for block in blocks:
+            for attention in getattr(block, "attentions", None) or []:
+                attention.register_forward_hook(lambda _, inputs, __, seen=seen: seen.append(inputs[0].shape[-1]))
+    answer(network, torch.randn(1, 3, size, size), 5, 0)
+    return sorted(set(down)), sorted(set(up))
+
+
+@pytest.mark.parametrize("sides", [[], [16], [8], [4], [4, 16], [4, 8, 16]])
+def test_attention_is_where_it_was_asked_for(build, sides):
+    network = build(16, channels=[8, 16, 8], attention_sides=sides)
+    assert attended_sides(network, 16) == (sides, sides)
+
+
+def test_answer_depends_on_class_timestep_and_image(build):
+    network = build(num_classes=3)
+    x_t = torch.randn(1, 3, 8, 8)
+    outputs = [answer(network, x_t, 5, label) for label in range(3)]
+    outputs += [answer(network, x_t, 6, 0), answer(network, x_t + 0.1, 5, 0)]
+    for index, output in enumerate(outputs):
+        assert all((output - other).abs().max() > 1e-4 for other in outputs[:index])
+
+
+def test_answer_for_an_image_does_not_depend_on_its_batch(build):
+    network = build()
+    x_t = torch.randn(4, 3, 8, 8)
+    assert torch.allclose(answer(network, x_t, 5, 1)[2:3], answer(network, x_t[2:3], 5, 1), atol=1e-5)
+
+
+def test_a_class_too_many_is_an_error(build):
+    with pytest.raises(IndexError):
+        answer(build(num_classes=2), torch.randn(1, 3, 8, 8), 5, 2)
+
+
+@pytest.mark.parametrize(("size", "channels"), [(9, [8, 16]), (10, [8, 8, 16]), (8, [8] * 5)])
+def test_sizes_that_cannot_be_halved_are_refused(build, size, channels):
+    with pytest.raises(ValueError, match=rf"images of {size} px cannot be halved {len(channels) - 1} times.*channels"):
+        build(size, channels=channels)
+
+
+def test_attention_sides_that_do_not_occur_are_refused(build):
+    with pytest.raises(ValueError, match=r"attention_sides \[2, 16\] do not occur.*sides \[8, 4\]"):
+        build(8, attention_sides=[16, 4, 2])
+
+
+def test_dropout_is_in_every_residual_layer(build):
+    for asked in (0.0, 0.25):
+        network = build(dropout=asked)
+        rates = [layer.dropout.p for layer in network.modules() if type(layer).__name__ == "ResnetBlock2D"]
+        assert len(rates) >= 6
+        assert set(rates) == {asked}
+
+
+def test_group_normalisations_have_the_groups_asked_for(build):
+    groups = {layer.num_groups for layer in build(norm_groups=2).modules() if isinstance(layer, nn.GroupNorm)}
+    assert groups == {2}
+
+
+@pytest.mark.parametrize(
+    ("channels", "sides"), [([4, 4], []), ([8, 4], []), ([4, 8], [8]), ([4, 8], []), ([12, 20], [8, 4])]
+)
+def test_narrow_networks_work_or_are_refused_by_name(build, channels, sides):
+    try:
+        network = build(channels=channels, attention_sides=sides)
+    except ValueError as error:
+        assert "channels" in str(error)
+    else:
+        assert answer(network, torch.randn(1, 3, 8, 8), 5, 0).shape == (1, 3, 8, 8)
+
+
+BAD_PROCESS = [
+    ({"timesteps": 1}, "timesteps"),
+    ({"beta_start": 0.0}, "beta_start"),
+    ({"beta_end": 1.0}, "beta_end"),
+    ({"beta_start": 0.4, "beta_end": 0.3}, r"beta_start \(0\.4\).*beta_end \(0\.3\)"),
+    ({"prediction": "noise"}, "prediction"),
+]
+BAD_NETWORK = [
+    ({"channels": [8, 18]}, r"channels.*18.*norm_groups"),
+    ({"channels": [8, -8]}, "channels"),
+    ({"channels": [8, 0]}, "channels"),
+    ({"channels": [8]}, "channels"),
+    ({"layers_per_block": 0}, "layers_per_block"),
+    ({"norm_groups": 0}, "norm_groups"),
+    ({"dropout": 1.0}, "dropout"),
+    ({"dropout": -0.1}, "dropout"),
+]
+BAD_TRAINING = [
+    ({"epochs": 5, "decay_epochs": 4}, r"epochs \(5\).*decay_epochs \(4\)"),
+    ({"epochs": 0}, "epochs"),
+    ({"batch_size": 0}, "batch_size"),
+    ({"optimizer": "sgd"}, "optimizer"),
+    ({"learning_rate": 0}, "learning_rate"),
+    ({"warmup_steps": -1}, "warmup_steps"),
+    ({"gradient_clip": 0}, "gradient_clip"),
+    ({"ema_decay": 1.0}, "ema_decay"),
+    ({"precision": "float16"}, "precision"),
+    ({"device": "tpu"}, "device"),
+    ({"seed": -1}, "seed"),
+    ({"grid_epochs": 0}, "grid_epochs"),
+]
+BAD_SAMPLING = [
+    ({"evaluations": 10}, r"evaluations.*solver=ancestral, evaluations=10"),
+    ({"solver": "dpm-solver++"}, r"evaluations.*solver=dpm-solver\+\+, evaluations=None"),
+    ({"solver": "unipc"}, r"evaluations.*solver=unipc, evaluations=None"),
+    ({"solver": "unipc", "evaluations": 3}, "evaluations"),
+    ({"solver": "ddim", "evaluations": 10}, "solver"),
+    ({"count": -1}, r"count.*-1"),
+    ({"count": {"dark": 3, "bright": -1}}, r"count.*-1"),
+    ({"count": 0}, "count"),
+    ({"count": {"dark": 0, "bright": 0}}, "count"),
+    ({"count": {}}, "count"),
+    ({"batch_size": 0}, "batch_size"),
+    ({"seed": -1}, "seed"),
+]
+
+
+@pytest.mark.parametrize(
+    ("fixture", "changes", "message"),
+    [("process", *case) for case in BAD_PROCESS]
+    + [("network_parameters", *case) for case in BAD_NETWORK]
+    + [("parameters", *case) for case in BAD_TRAINING]
+    + [("sampling_parameters", *case) for case in BAD_SAMPLING],
+)
+def test_nonsense_is_refused_by_name(request, fixture, changes, message):
+    good = request.getfixturevalue(fixture)
+    with pytest.raises(ValidationError, match=message):
+        type(good)(**good.model_dump() | changes)
+
+
+FIXTURES = ["process", "network_parameters", "parameters", "sampling_parameters"]
+
+
+@pytest.mark.parametrize("fixture", FIXTURES)
+def test_an_unknown_key_is_refused_by_name(request, fixture):
+    good = request.getfixturevalue(fixture)
+    with pytest.raises(ValidationError, match="learningrate"):
+        type(good)(**good.model_dump() | {"learningrate": 0.1})
+
+
+@pytest.mark.parametrize("fixture", FIXTURES)
+def test_every_missing_key_is_named(request, fixture):
+    good = request.getfixturevalue(fixture)
+    for key in type(good).model_fields:
+        with pytest.raises(ValidationError, match=rf"(?s){key}.*Field required"):
+            type(good)(**good.model_dump(exclude={key}))
+
+
+@pytest.mark.parametrize("fixture", FIXTURES)
+def test_parameters_survive_json_and_cannot_be_changed(request, fixture):
+    good = request.getfixturevalue(fixture)
+    assert type(good).model_validate_json(good.model_dump_json()) == good
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(good, next(iter(type(good).model_fields)), 1)

@@ -1,0 +1,165 @@
+"""The distribution tests: calibrated, powerful, and honest about what a p-value says."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from malaria_diffusion.evaluation.distribution import (
+    alike,
+    compare,
+    effect_interval,
+    foreground,
+    intensity_histograms,
+    real_margin,
+    results_table,
+    score_histograms,
+)
+
+BLACK = (0, 0, 0)
+
+
+def histogram(rng, shift=0.0, count=2000, bins=16):
+    return np.histogram(rng.normal(shift, 1, count), bins=bins, range=(-4, 4))[0]
+
+
+def test_p_values_are_uniform_when_nothing_differs():
+    rng = np.random.default_rng(0)
+    tests = [compare(histogram(rng), histogram(rng)) for _ in range(1000)]
+    for name in ("chi2_p", "g_p"):
+        rejected = sum(getattr(test, name) < 0.05 for test in tests)
+        low, high = stats.binom.ppf([0.0005, 0.9995], 1000, 0.05)
+        assert low <= rejected <= high
+
+
+def test_a_shift_is_found_and_its_size_grows_with_it():
+    rng = np.random.default_rng(1)
+    sizes = [compare(histogram(rng), histogram(rng, shift)) for shift in (0.0, 0.3, 0.6, 1.2)]
+    assert sizes[1].chi2_p < 1e-6
+    assert sizes[1].g_p < 1e-6
+    for name in ("cramers_v", "kl"):
+        values = [getattr(size, name) for size in sizes]
+        assert values == sorted(values)
+
+
+def test_the_likelihood_ratio_is_twice_the_count_times_a_divergence():
+    rng = np.random.default_rng(2)
+    first, second = histogram(rng, count=1000, bins=4), histogram(rng, 0.5, count=3000, bins=4)
+    test = compare(first, second)
+    table = np.stack([first, second])
+    joint = table / table.sum()
+    independent = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+    divergence = np.where(joint > 0, joint * np.log(np.where(joint > 0, joint, 1) / independent), 0).sum()
+    assert test.bins == 4
+    assert test.g == pytest.approx(2 * table.sum() * divergence)
+
+
+def test_disjoint_histograms_are_as_unlike_as_can_be():
+    first, second = np.zeros(32, dtype=int), np.zeros(32, dtype=int)
+    first[3], second[20] = 1000, 1000
+    test = compare(first, second)
+    assert test.cramers_v == pytest.approx(1)
+    assert np.isfinite(test.kl)
+    assert test.kl > 1
+
+
+def test_equal_histograms_do_not_differ():
+    counts = np.array([10, 200, 3000, 40, 0, 0, 1])
+    test = compare(counts, counts)
+    assert (test.chi2, test.cramers_v, test.kl) == pytest.approx((0, 0, 0))
+    assert test.chi2_p == pytest.approx(1)
+
+
+def test_pooled_bins_have_enough_expected_counts():
+    rng = np.random.default_rng(3)
+    first, second = rng.poisson(0.7, 256), rng.poisson(0.7, 256)
+    assert 2 < compare(first, second).bins < (first.sum() + second.sum()) / 10 + 1
+
+
+def test_one_bin_shows_no_difference_and_nothing_is_not_a_number():
+    test = compare(np.array([0, 50, 0]), np.array([0, 70, 0]))
+    assert test.bins == 1
+    assert np.isfinite(test).all()
+
+
+def test_an_empty_histogram_is_refused():
+    with pytest.raises(ValueError, match="foreground_threshold"):
+        compare(np.zeros(8, dtype=int), np.ones(8, dtype=int))
+
+
+def test_foreground_leaves_the_padding_out():
+    cells = np.zeros((2, 3, 8, 8), dtype=np.uint8)
+    cells[0, 1, 2:5, 2:6] = 200
+    cells[1, :, 0, 0] = 10  # below the threshold
+    mask = foreground(cells, BLACK, 30)
+    assert mask[0].sum() == 12
+    assert not mask[1].any()
+    assert (foreground(255 - cells, (255, 255, 255), 30) == mask).all()
+
+
+def test_intensity_histograms_count_every_foreground_pixel_once():
+    rng = np.random.default_rng(4)
+    cells = rng.integers(0, 256, (700, 3, 6, 6), dtype=np.uint8)
+    cells[:, :, 0] = 0
+    histograms = intensity_histograms(cells, 16, BLACK, 30)
+    pixels = foreground(cells, BLACK, 30).sum(axis=(1, 2))
+    for counts in histograms.values():
+        assert (counts.sum(axis=1) == pixels).all()
+    one = cells[650]
+    mask = foreground(one[None], BLACK, 30)[0]
+    expected = np.histogram(one[0][mask], bins=16, range=(0, 256))[0]
+    assert (histograms["red"][650] == expected).all()
+
+
+def test_score_histograms_hold_one_count_a_cell():
+    histograms = score_histograms(np.array([0.0, 0.49, 0.5, 1.0]), 2)
+    assert histograms.tolist() == [[1, 0], [1, 0], [0, 1], [0, 1]]
+
+
+def people(rng, number, cells, spread):
+    """Histograms of cells whose people differ by `spread`."""
+    shifts = rng.normal(0, spread, number)
+    rows = [histogram(rng, shift, 300) for shift in shifts for _ in range(cells)]
+    return np.array(rows), np.repeat([f"P{k}" for k in range(number)], cells)
+
+
+def test_real_against_real_is_rejected_by_pixels_and_within_the_margin():
+    """Why the pixel-level p-value alone proves nothing: people differ, and pixels are many."""
+    rng = np.random.default_rng(5)
+    unseen, who = people(rng, 20, 10, 0.5)
+    others, whose = people(rng, 60, 10, 0.5)
+    assert compare(unseen.sum(axis=0), others.sum(axis=0)).chi2_p < 1e-3
+    margin = real_margin(unseen, who, others, whose, 200, 0.95, rng)
+    assert compare(unseen.sum(axis=0), others[:200].sum(axis=0)).cramers_v < 2 * margin
+
+
+def test_the_interval_is_wider_when_people_differ():
+    rng = np.random.default_rng(6)
+    synthetic, _ = people(rng, 100, 1, 0.0)
+    widths = []
+    for spread in (0.0, 0.8):
+        real, who = people(rng, 10, 10, spread)
+        low, high = effect_interval(real, who, synthetic, 200, 0.95, rng)
+        assert 0 <= low < high <= 1
+        widths.append(high - low)
+    assert widths[1] > 2 * widths[0]
+
+
+def test_alike_needs_the_upper_bound_within_the_margin():
+    assert alike(0.1, 0.2) == "alike"
+    assert alike(0.2001, 0.2) != "alike"
+
+
+def test_the_table_finds_the_class_that_differs():
+    rng = np.random.default_rng(7)
+    sides, cells = {}, {}
+    for side, shift in (("real", 0.0), ("floor", 0.0), ("synthetic", 1.0)):
+        healthy, who = people(rng, 15, 8, 0.2)
+        ill = np.array([histogram(rng, shift, 300) for _ in who])
+        sides[side] = {"grey": np.concatenate([healthy, ill])}
+        cells[side] = pd.DataFrame({"label": ["healthy"] * len(who) + ["ill"] * len(who), "person": [*who, *who]})
+    table = results_table(sides, cells, 100, 0.95, rng).set_index("group")
+    assert list(table.index) == ["all", "healthy", "ill"]
+    assert table.loc["ill", "cramers_v"] > 3 * table.loc["healthy", "cramers_v"]
+    assert table.loc["ill", "verdict"] != "alike"
+    assert not table.isna().any().any()

@@ -1,0 +1,85 @@
+"""A copy of the project with a few phantom cells and everything tiny, driven from outside as a user would."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from malaria_diffusion.cells.phantom import PhantomParameters, write_phantom_archive
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = Path(sys.executable).parent
+
+TINY = {
+    "data_processing": {"packing": {"size": 16}, "split": {"val_fraction": 0.25, "test_fraction": 0.25, "seed": 2}},
+    "diffusion": {
+        "process": {"timesteps": 10},
+        "network": {"channels": [8, 16], "norm_groups": 4},
+        "training": {"epochs": 2, "decay_epochs": None, "warmup_steps": 0, "precision": "float32"},
+        "sampling": {"count": 20, "evaluations": 4, "precision": "float32"},
+    },
+    "validation": {"classifier": {"epochs": 2, "warmup_epochs": 0}, "comparison": {"n": 40, "resamples": 100}},
+}
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project folder and the commands in it."""
+
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
+        return environment | {"COLUMNS": "200", "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}"}
+
+    def kedro(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a kedro command and wait for it."""
+        return subprocess.run(
+            [SCRIPTS / "kedro", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    def succeeds(self, *arguments: str) -> str:
+        """Run a kedro command that must succeed; return what it printed."""
+        result = self.kedro(*arguments)
+        assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-5000:]
+        return result.stdout + result.stderr
+
+    def fails(self, *arguments: str) -> str:
+        """Run a kedro command that must fail; return what it printed."""
+        result = self.kedro(*arguments)
+        assert result.returncode != 0, result.stdout[-5000:]
+        return " ".join((result.stdout + result.stderr).split())
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a kedro command in a process group of its own."""
+        return subprocess.Popen(
+            [SCRIPTS / "kedro", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+
+def make_project(folder: Path, parameters: dict = TINY) -> Project:
+    """Copy what a clone has, but for the data, which is drawn anew and small."""
+    for name in ("pyproject.toml", "requirements.txt", "README.md", ".telemetry"):
+        shutil.copy(ROOT / name, folder)
+    for name in ("conf", "notebooks", "src"):
+        shutil.copytree(ROOT / name, folder / name)
+    people = PhantomParameters(infected_people=16, healthy_people=8, cells_per_person=10)
+    write_phantom_archive(people, folder / "data/01_raw/phantom_cells.zip")
+    (folder / "conf/local").mkdir(exist_ok=True)
+    (folder / "conf/local/parameters.yml").write_text(yaml.safe_dump(parameters))
+    return Project(folder)

@@ -1,0 +1,67 @@
+"""What cannot succeed is refused in the first second, in one sentence that names the key or the file."""
+
+import pytest
+import yaml
+
+from .conftest import TINY, make_project
+
+pytestmark = pytest.mark.xdist_group("refusals")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return make_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.mark.parametrize(
+    ("parameter", "said"),
+    [
+        ("diffusion.training.epochz=3", ["diffusion.training", "epochz"]),
+        ("difusion.training.epochs=3", ["'difusion.training.epochs' is read by nothing", "diffusion.training"]),
+        ("data_processing.packing.size=abc", ["data_processing.packing", "size", "abc"]),
+        ("diffusion.process.beta_end=2", ["beta_end", "less than 1"]),
+        ("diffusion.sampling.evaluations=2", ["evaluations", "greater than or equal to 4"]),
+        ("validation.classifier.weights=nowhere.pt", ["nowhere.pt", "validation.classifier.weights"]),
+        ("raw_cells=nowhere.zip", ["raw_cells", "nowhere.zip", "--params raw_cells=PATH"]),
+    ],
+)
+def test_a_bad_parameter_is_named(project, parameter, said):
+    message = project.fails("run", "--params", parameter)
+    for words in said:
+        assert words in message
+    assert not (project.folder / "data/03_primary").exists()
+
+
+@pytest.mark.parametrize(
+    ("parameter", "said"),
+    [
+        ("diffusion.sampling.count.Malaria=5", ["asks for ['Malaria']", "Parasitized"]),
+        ("diffusion.training.device=cuda", ["device 'cuda' is not available here"]),
+        ("diffusion.network.channels=[8,16,16,16,16,16]", ["cannot be halved"]),
+    ],
+)
+def test_an_impossible_plan_is_refused_before_training(project, parameter, said):
+    project.succeeds("run", "--pipeline", "data_processing")
+    message = project.fails("run", "--pipeline", "diffusion", "--params", parameter)
+    for words in said:
+        assert words in message
+    assert not (project.folder / "data/02_intermediate/ddpm").exists()
+
+
+def test_another_folder_of_images_without_people_runs(project, tmp_path):
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for label, level in (("dark", 60), ("light", 200)):
+        (tmp_path / label).mkdir()
+        for number in range(40):
+            pixels = np.clip(rng.normal(level, 20, (20, 24)), 1, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / label / f"{number}.jpg")
+    (tmp_path / "light" / "broken.jpg").write_bytes(b"not an image")
+    parameters = {**TINY, "data_processing": {"packing": {"size": 16}, "split": {"person_patterns": []}}}
+    (project.folder / "conf/folder").mkdir()
+    (project.folder / "conf/folder/parameters.yml").write_text(yaml.safe_dump(parameters))
+    command = ("run", "--env", "folder", "--pipeline", "data_processing", "--params", f"raw_cells={tmp_path}")
+    assert "rejected 1 files" in project.succeeds(*command)
+    assert "light/broken.jpg" in (project.folder / "data/03_primary/rejected_cells.csv").read_text()

@@ -1,0 +1,59 @@
+"""kedro viz, the MLflow UI and Jupyter start and answer."""
+
+import os
+import signal
+import socket
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from .conftest import make_project
+
+pytestmark = pytest.mark.xdist_group("servers")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return make_project(tmp_path_factory.mktemp("project"))
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("command", "path", "found"),
+    [
+        (["viz", "run", "--no-browser"], "/api/main", "train_ddpm"),
+        (["mlflow", "ui"], "/", "MLflow"),
+        (["jupyter", "lab", "--no-browser", "--allow-root", "--ServerApp.token="], "/lab", "JupyterLab"),
+    ],
+    ids=["kedro viz", "kedro mlflow ui", "kedro jupyter lab"],
+)
+def test_it_starts_and_answers(project, command, path, found):
+    port = free_port()
+    process = project.start(*command, "--port", str(port))
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+                    assert found in answer.read().decode()
+                break
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                assert process.poll() is None, "the server stopped"
+                assert time.monotonic() < deadline, "the server did not answer"
+                time.sleep(0.3)
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=30)
+
+
+def test_the_registry_lists_the_pipelines(project):
+    printed = project.succeeds("registry", "list")
+    for name in ("data_processing", "diffusion", "validation", "phantom", "__default__"):
+        assert f"- {name}" in printed

@@ -1,0 +1,209 @@
+"""The commands of the README, on a tiny study, in the order of a user who gets it wrong first."""
+
+import json
+import os
+import signal
+import sqlite3
+import time
+
+import mlflow
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from nbclient import NotebookClient
+
+from .conftest import make_project
+
+pytestmark = pytest.mark.xdist_group("study")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return make_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def processed(project):
+    assert "run `kedro run --pipeline data_processing` first" in project.fails("run", "--pipeline", "diffusion")
+    project.succeeds("run", "--pipeline", "data_processing")
+    return project
+
+
+@pytest.fixture(scope="module")
+def trained(processed):
+    assert "run `kedro run --pipeline diffusion` first" in processed.fails("run", "--pipeline", "validation")
+    processed.succeeds("run", "--pipeline", "diffusion")
+    return processed
+
+
+@pytest.fixture(scope="module")
+def validated(trained):
+    trained.succeeds("run", "--pipeline", "validation")
+    return trained
+
+
+def read(project, path):
+    return json.loads((project.folder / "data" / path).read_text())
+
+
+def runs(project):
+    mlflow.set_tracking_uri(f"sqlite:///{project.folder}/mlflow.db")
+    return mlflow.search_runs(experiment_names=["malaria_diffusion"])
+
+
+def test_data_processing_writes_its_artefacts(processed):
+    cells = np.load(processed.folder / "data/03_primary/cells.npy", mmap_mode="r")
+    table = pd.read_parquet(processed.folder / "data/03_primary/cell_table.parquet")
+    assert cells.shape == (240, 3, 16, 16)
+    assert len(table) == 240
+    people = table.groupby("split")["person"].agg(set)
+    assert not (people["train"] & people["val"] or people["train"] & people["test"] or people["val"] & people["test"])
+    both_smears = table[table["person"] == "P8"]
+    assert both_smears["smear"].nunique() == 2
+    assert both_smears["split"].nunique() == 1
+    assert read(processed, "03_primary/dataset_summary.json")["images"] == "phantom cells"
+
+
+def test_diffusion_stores_a_model_and_synthetic_cells_with_their_lineage(trained):
+    table = pd.read_parquet(trained.folder / "data/07_model_output/synthetic_table.parquet")
+    lineage = read(trained, "07_model_output/synthetic_lineage.json")
+    cells = pd.read_parquet(trained.folder / "data/03_primary/cell_table.parquet")
+    assert table["label"].value_counts().to_dict() == {"Parasitized": 20, "Uninfected": 20}
+    assert set(table["model_identity"]) == {lineage["identity"]}
+    assert set(table["cells_fingerprint"]) == {read(trained, "03_primary/dataset_summary.json")["fingerprint"]}
+    assert set(table["training_people_hash"]) == {lineage["training_people_hash"]}
+    assert set(lineage["training_people"]) == set(cells.loc[cells["split"] == "train", "person"])
+    assert (trained.folder / "data/06_models/ddpm/unet/diffusion_pytorch_model.safetensors").exists()
+
+
+def test_the_same_command_does_not_train_again(trained):
+    (checkpoint,) = (trained.folder / "data/02_intermediate/ddpm").glob("*/checkpoint.safetensors")
+    before = checkpoint.stat().st_mtime_ns
+    assert "nothing to do" in trained.succeeds("run", "--pipeline", "diffusion", "--to-nodes", "train_ddpm")
+    assert checkpoint.stat().st_mtime_ns == before
+
+
+def test_another_identity_goes_to_its_own_folder_and_a_longer_one_continues(trained):
+    folders = trained.folder / "data/02_intermediate/ddpm"
+    before = set(folders.iterdir())
+    arguments = ("run", "--pipeline", "diffusion", "--to-nodes", "train_ddpm", "--params")
+    assert "has 2 epochs behind it: going on to 3" in trained.succeeds(*arguments, "diffusion.training.epochs=3")
+    assert set(folders.iterdir()) == before
+    assert "never shortened" in trained.fails(*arguments, "diffusion.training.epochs=1")
+    trained.succeeds(*arguments, "diffusion.training.seed=1")
+    assert len(set(folders.iterdir()) - before) == 1
+
+
+def test_the_report_stands_alone_and_says_phantom(validated):
+    report = (validated.folder / "data/08_reporting/report.html").read_text()
+    assert "These are phantom cells" in report
+    assert report.count("data:image/png;base64,") == 8
+    assert 'src="http' not in report
+    assert "href" not in report
+    for figure in range(8):
+        assert len(list((validated.folder / "data/08_reporting").glob(f"figure_{figure}_*.png"))) == 1
+
+
+def test_the_summary_has_every_headline_number(validated):
+    summary = read(validated, "08_reporting/summary.json")
+    cells = pd.read_parquet(validated.folder / "data/03_primary/cell_table.parquet")
+    smaller = cells.loc[cells["split"] == "test", "label"].value_counts().min()
+    assert summary["n"] == {"real": 2 * min(20, smaller), "synthetic": 2 * min(20, smaller)}
+    assert set(summary["classification"]["unseen_people"]) == {"accuracy", "sensitivity", "specificity", "f1", "auc"}
+    assert summary["dataset"]["split_strategy"] == "person"
+    assert summary["code_version"]
+    assert summary["distribution_tests"]["grey/all"]["verdict"]
+
+
+def test_mlflow_holds_parameters_curves_metrics_and_artefacts(validated):
+    found = runs(validated)
+    validation = found[found["tags.mlflow.runName"] == "validation"].iloc[0]
+    summary = read(validated, "08_reporting/summary.json")
+    assert validation["metrics.accuracy"] == summary["classification"]["unseen_people"]["accuracy"]["value"]
+    assert validation["params.validation.classifier.epochs"] == "2"
+    assert validation["tags.code_version"]
+    client = mlflow.MlflowClient()
+    assert {"report.html", "summary.json", "figure_4_confusion.png", "environment.txt"} <= {
+        artifact.path for artifact in client.list_artifacts(validation["run_id"])
+    }
+    diffusion = found[found["tags.mlflow.runName"] == "diffusion"].iloc[-1]  # the first in time
+    assert diffusion["tags.data_fingerprint"] == summary["dataset"]["fingerprint"]
+    steps = [point.step for point in client.get_metric_history(diffusion["run_id"], "ddpm.loss")]
+    assert len(steps) == len(set(steps)) > 1
+    assert client.list_artifacts(diffusion["run_id"], "ddpm_samples")
+    epochs = [point.step for point in client.get_metric_history(validation["run_id"], "classifier.val_accuracy")]
+    assert epochs == [1, 2]
+
+
+def test_the_notebook_walks_through_the_results(validated):
+    path = validated.folder / "notebooks/results.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)  # committed clean
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert sum("image/png" in output.get("data", {}) for output in shown) >= 4
+
+
+def test_sampling_needs_no_training_and_no_cells(validated):
+    hidden = validated.folder / "data/03_primary"
+    hidden.rename(hidden.with_name("hidden"))
+    try:
+        validated.succeeds(
+            "run", "--pipeline", "diffusion", "--tags", "sample", "--params",
+            "diffusion.sampling.count.Parasitized=3,diffusion.sampling.solver=ancestral,diffusion.sampling.evaluations=null",
+        )  # fmt: skip
+    finally:
+        hidden.with_name("hidden").rename(hidden)
+    cells = np.load(validated.folder / "data/07_model_output/synthetic_cells.npy")
+    table = pd.read_parquet(validated.folder / "data/07_model_output/synthetic_table.parquet")
+    assert cells.shape == (3, 3, 16, 16)
+    assert set(table["label"]) == {"Parasitized"}
+    assert set(table["solver"]) == {"ancestral"}
+    assert "'Uninfected'" in validated.fails("run", "--pipeline", "validation")
+
+
+def test_a_model_that_knows_the_test_people_is_refused(validated):
+    validated.succeeds("run", "--pipeline", "data_processing", "--params", "data_processing.split.seed=3")
+    message = validated.fails("run", "--pipeline", "validation", "--params", "data_processing.split.seed=3")
+    assert "people who now validate or test" in message
+    assert "kedro run --pipeline diffusion" in message
+
+
+def test_a_killed_run_continues_its_training_and_its_mlflow_run(validated):
+    parameters = "diffusion.training.epochs=200,diffusion.training.seed=5,diffusion.training.grid_epochs=500"
+    arguments = ("run", "--pipeline", "diffusion", "--to-nodes", "train_ddpm", "--params", parameters)
+    before = set(runs(validated)["run_id"])
+    process = validated.start(*arguments)
+    open_runs = validated.folder / "data/02_intermediate/open_mlflow_runs.json"
+    folders = set((validated.folder / "data/02_intermediate/ddpm").iterdir())
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        new = set((validated.folder / "data/02_intermediate/ddpm").iterdir()) - folders
+        if new and (new.pop() / "checkpoint.safetensors").exists():
+            break
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    (run_id,) = set(runs(validated)["run_id"]) - before
+    assert run_id in json.loads(open_runs.read_text()).values()
+
+    printed = validated.succeeds(*arguments)
+    assert "going on to 200" in printed
+    assert set(runs(validated)["run_id"]) - before == {run_id}
+    assert run_id not in json.loads(open_runs.read_text()).values()
+    history = mlflow.MlflowClient().get_metric_history(run_id, "ddpm.loss")
+    steps = [point.step for point in history]
+    assert len(steps) == len(set(steps))
+    assert mlflow.get_run(run_id).info.status == "FINISHED"
+
+
+def test_nothing_is_written_outside_data_and_mlflow(validated):
+    found = {path.name for path in validated.folder.iterdir()}
+    made = {"data", "mlflow.db", "mlruns", "mlartifacts", ".viz"}
+    given = {"pyproject.toml", "requirements.txt", "README.md", ".telemetry", "conf", "notebooks", "src"}
+    assert found <= made | given
+    with sqlite3.connect(validated.folder / "mlflow.db") as database:
+        names = {name for (name,) in database.execute("select name from experiments")}
+    assert names <= {"malaria_diffusion", "Default"}

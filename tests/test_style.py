@@ -1,0 +1,29 @@
+"""Lint, format and the import contract are part of the tests."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = Path(sys.executable).parent
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["lint-imports"]],
+    ids=["ruff check", "ruff format", "import contract"],
+)
+def test_style(command):
+    result = subprocess.run([SCRIPTS / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_listing_pipelines_imports_no_torch():
+    script = (
+        "import sys; from malaria_diffusion.pipeline_registry import register_pipelines; register_pipelines(); "
+        "sys.exit(', '.join({'torch', 'ultralytics', 'diffusers'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.stderr == ""
