@@ -11,8 +11,8 @@ from malaria_diffusion.cells.archive import Entry, FolderSource, ZipSource, open
 from malaria_diffusion.cells.errors import CellsError
 
 FILES = {
-    "cell_images/Uninfected/b.png": b"b",
-    "cell_images/Parasitized/a.png": b"a",
+    "cell_images/Uninfected/a.png": b"a",
+    "cell_images/Parasitized/b.png": b"b",
     "cell_images/cell_images/Parasitized/deep.png": b"deep",
     "cell_images/readme.txt": b"text",
 }

@@ -2,6 +2,8 @@
 
 import hashlib
 import socket
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import fsspec
 import pytest
@@ -101,6 +103,32 @@ def test_an_unreachable_url_says_what_to_do(remote, tmp_path, closed_port, url):
         fetch(url, tmp_path)
     assert str(caught.value).startswith(f"{url}: ")
     assert not list(tmp_path.iterdir())
+
+
+class HangsUp(BaseHTTPRequestHandler):
+    """Sends less than it announces."""
+
+    def do_HEAD(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(3 * CHUNK_BYTES))
+        self.end_headers()
+
+    def do_GET(self):
+        self.do_HEAD()
+        self.wfile.write(bytes(2 * CHUNK_BYTES))
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_download_that_breaks_off_leaves_nothing(tmp_path):
+    with ThreadingHTTPServer(("127.0.0.1", 0), HangsUp) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(CellsError, match=r"could not be downloaded .*raw_cells=PATH"):
+            fetch(f"http://127.0.0.1:{server.server_port}/cells.zip", tmp_path / "downloads")
+        server.shutdown()
+    assert (tmp_path / "downloads").is_dir()
+    assert not list((tmp_path / "downloads").iterdir())
 
 
 def test_what_a_broken_download_left_is_replaced(remote, tmp_path):

@@ -81,7 +81,9 @@ def test_zip_and_folder_pack_alike(tmp_path):
 
 @pytest.mark.parametrize("count", [2, 9, 10, 11, 99, 100, 1000])
 def test_the_file_is_an_ordinary_npy_of_any_length(tmp_path, count):
-    packed = pack(tmp_path, {f"{'AB'[k % 2]}/{k}.png": png(k, 4, 4) for k in range(count)})
+    files = {f"{'AB'[k % 2]}/{k}.png": png(k, 4, 4) for k in range(count)}
+    packed = pack(tmp_path, files)
+    assert packed.table["path"].tolist() == sorted(files)
     assert isinstance(packed.cells, np.memmap)
     loaded = np.load(tmp_path / "cells.npy")
     assert loaded.shape == (count, 3, 16, 16)
@@ -194,21 +196,34 @@ def test_impossible_parameters_are_refused(wrong):
 
 
 MEASURE_MEMORY = """
-import os, sys
+import os, sys, time
 from pathlib import Path
 import numpy as np
 os.cpu_count = lambda: 2  # images wait in proportion to the processors
-from malaria_diffusion.cells.archive import open_source
+from malaria_diffusion.cells.archive import ZipSource
 from malaria_diffusion.cells.packing import PackingParameters, pack_cells
 
 def peak():
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) // 1024
 
+class SlowStart(ZipSource):
+    # the first image comes only when no other is being read any more: the others pile up, if they may
+    begun = 0
+
+    def read(self, entry):
+        self.begun += 1
+        if entry.path == "A/0.png":
+            before = 0
+            while before < self.begun:
+                before = self.begun
+                time.sleep(0.2)
+        return super().read(entry)
+
 few, many, target = map(Path, sys.argv[1:])
 parameters = PackingParameters(size=160)
-pack_cells(open_source(few), parameters, target)
+pack_cells(ZipSource(few), parameters, target)
 before = peak()
-packed = pack_cells(open_source(many), parameters, target)
+packed = pack_cells(SlowStart(many), parameters, target)
 after = peak()
 everything = np.array(packed.cells)
 print(everything.nbytes // 2**20, after - before, peak() - before)

@@ -67,7 +67,6 @@ def within_binomial(found: int, count: int, share: float) -> bool:
     ("name", "person"),
     [
         ("C33P1thinF_IMG_20150619_114756a_cell_179.png", "P1"),
-        ("C182P143NThinF_IMG_20151201_171905_cell_1.png", "C182P143NThinF"),
         ("C47P8thin_Original_Motic_IMG_20150714_094729_cell_1.png", "P8"),
         ("C47P8thinOriginalOlympusCX21_IMG_20150714_100331_cell_2.png", "P8"),
         ("C48P80thinF_IMG_20150714_100331_cell_2.png", "P80"),
@@ -77,6 +76,14 @@ def within_binomial(found: int, count: int, share: float) -> bool:
 )
 def test_nlm_names_tell_the_person(name, person):
     assert person_of(name, NLM) == person
+
+
+def test_every_style_of_nlm_names_keeps_people_apart():
+    smears = ["C33P1thinF", "C100P61ThinF", "C101P62ThinF", "C68P29N_ThinF", "C12NThinF", "C13NThinF", "C1_thinF"]
+    people = {
+        person_of(f"{smear}_IMG_20150918_{k}44104_cell_{k}.png", NLM): smear for smear in smears for k in range(1, 4)
+    }
+    assert sorted(people.values()) == sorted(smears)
 
 
 def test_both_smears_of_p8_are_one_person_on_one_side():
@@ -223,14 +230,16 @@ def test_too_few_people_is_an_error_with_numbers(table):
     assert any(f"in {split!r}" in str(caught.value) for split in SPLITS)
 
 
+@pytest.mark.parametrize("people", [0, 1])
 @pytest.mark.parametrize("split", SPLITS)
 @pytest.mark.parametrize("label", ["Parasitized", "Uninfected"])
-def test_a_class_missing_in_a_split_is_named(split, label):
+def test_a_split_with_a_class_of_fewer_than_two_people_is_named(split, label, people):
     result = assign_splits(cells(), BY_PERSON)
     check_splits(result)
-    lacking = result[(result["split"] != split) | (result["label"] != label)]
-    with pytest.raises(CellsError, match=f"class {label!r} has 0 person.*in {split!r}"):
-        check_splits(lacking)
+    there = (result["split"] == split) & (result["label"] == label)
+    left = result.loc[there, "person"].unique()[:people]
+    with pytest.raises(CellsError, match=rf"class {label!r} has {people} person\(s\) in {split!r}"):
+        check_splits(result[~there | result["person"].isin(left)])
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,10 @@ def answer(network):
 def test_a_saved_model_comes_back(model, folder):
     loaded = load_model(folder)
     assert loaded.lineage == model.lineage
-    assert torch.equal(answer(loaded.network), answer(model.network))
+    weights, original = loaded.network.state_dict(), model.network.state_dict()
+    assert weights.keys() == original.keys()
+    assert all(torch.equal(weights[name], original[name]) for name in weights)
+    assert torch.allclose(answer(loaded.network), answer(model.network), atol=1e-5)
     assert torch.equal(loaded.diffusion.schedule.betas, model.diffusion.schedule.betas)
     assert loaded.diffusion.prediction is model.diffusion.prediction
     assert not loaded.network.training
@@ -51,7 +54,9 @@ def test_saving_does_not_change_the_model(model, tmp_path):
 def test_a_model_is_made_of_its_weights(model):
     weights = {name: value.clone() for name, value in model.network.state_dict().items()}
     made = model_from_weights(weights, model.lineage)
-    assert torch.equal(answer(made.network), answer(model.network))
+    assert torch.allclose(answer(made.network), answer(model.network), atol=1e-5)
+    weights["conv_out.bias"] += 1
+    assert (answer(model_from_weights(weights, model.lineage).network) - answer(model.network)).min() > 0.9
     assert not made.network.training
 
 
@@ -104,8 +109,9 @@ def test_plain_diffusers_gives_the_same_images(
         x_t = scheduler.step(output, t, x_t).prev_sample
 
     # the random network's x_0 is unbounded under epsilon prediction, hence relative to the largest value
-    assert (x_t - states[-1]).abs().max() < 1e-5 * max(1, x_t.abs().max().item() / 10)
-    assert x_t.std() > 0.1
+    apart, largest = (x_t - states[-1]).abs().max().item(), x_t.abs().max().item()
+    assert apart < 1e-5 * max(1, largest / 10)
+    assert largest > 0.5
 
 
 @torch.no_grad()

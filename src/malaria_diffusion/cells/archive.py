@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from PIL import Image
+
 from malaria_diffusion.cells.errors import CellsError
 
 IGNORED_NAMES = {"thumbs.db", "desktop.ini"}
@@ -35,6 +37,11 @@ class Entry:
     def name(self) -> str:
         """File name without folders."""
         return PurePosixPath(self.path).name
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the file's suffix is one that Pillow knows; only such files make their folder a class."""
+        return PurePosixPath(self.path).suffix.lower() in Image.registered_extensions()
 
     @property
     def label(self) -> str:
@@ -68,7 +75,7 @@ class ZipSource(ImageSource):
         super().__init__(location)
         try:
             self._zip = zipfile.ZipFile(location)
-        except (zipfile.BadZipFile, OSError) as error:
+        except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
             raise CellsError(
                 f"{location}: not a readable zip archive ({error}); expected a zip of class folders, "
                 "give another with --params raw_cells=PATH"
@@ -76,7 +83,7 @@ class ZipSource(ImageSource):
 
     def _scan(self) -> Iterator[Entry]:
         for info in self._zip.infolist():
-            if not info.is_dir():
+            if not info.filename.endswith("/"):
                 yield Entry(info.filename, _zip_refusal(info))
 
     def read(self, entry: Entry) -> bytes:
@@ -122,11 +129,14 @@ def open_source(location: Path) -> ImageSource:
 
 def _is_litter(path: str) -> bool:
     parts = PurePosixPath(path).parts
-    return parts[-1].lower() in IGNORED_NAMES or "__MACOSX" in parts or parts[-1].startswith(".")
+    hidden = any(part.startswith(".") and part != ".." for part in parts)
+    return hidden or "__MACOSX" in parts or PurePosixPath(path).name.lower() in IGNORED_NAMES
 
 
 def _zip_refusal(info: zipfile.ZipInfo) -> str | None:
     path = PurePosixPath(info.filename.replace("\\", "/"))
+    if not path.parts:
+        return "no file name"
     if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
         return "path points outside the archive"
     if info.flag_bits & 0x1:

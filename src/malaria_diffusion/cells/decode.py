@@ -57,8 +57,10 @@ def decode(
     try:
         with Image.open(io.BytesIO(data)) as opened:
             width, height = opened.size
-            if width * height > MAX_PIXELS:
-                raise RejectedImage(f"too large: {width} x {height} pixels, at most {MAX_PIXELS:,} in all")
+            if max(width, height) ** 2 > MAX_PIXELS:  # what it has once padded
+                raise RejectedImage(f"too large: {width} x {height} pixels, at most {MAX_PIXELS:,} once square")
+            if opened.format == "EPS":  # Pillow would run it
+                raise RejectedImage("EPS is a program, not an image")
             phantom = PHANTOM_KEY in opened.info
             image = _to_rgb(ImageOps.exif_transpose(opened), background)
     except RejectedImage:

@@ -51,6 +51,8 @@ def fetch(url: str, folder: Path, published: Published | None = None) -> Path:
     key = hashlib.sha256(url.encode()).hexdigest()[:8]
     name = Path(parts.path).name or parts.netloc
     target = folder / f"{Path(name).stem}-{key}{Path(name).suffix}"
+    if published is not None and target.suffix != ".zip":
+        raise CellsError(f"{url}: size and sha256 are published of a folder; they can be checked of a .zip only")
     if target.exists():
         return target
     folder.mkdir(parents=True, exist_ok=True)

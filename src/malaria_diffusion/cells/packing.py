@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zipfile
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -26,6 +24,12 @@ from malaria_diffusion.cells.errors import CellsError
 T = TypeVar("T")
 R = TypeVar("R")
 
+# decoded images that may wait for an earlier, slower one
+WAITING = 128
+
+
+_Level = Annotated[int, Field(ge=0, le=255)]
+
 
 class PackingParameters(BaseModel, extra="forbid", frozen=True):
     """How crops become equal squares.
@@ -37,7 +41,7 @@ class PackingParameters(BaseModel, extra="forbid", frozen=True):
     """
 
     size: int = Field(ge=16, le=512, multiple_of=8)
-    background: tuple[int, int, int] = (0, 0, 0)
+    background: tuple[_Level, _Level, _Level] = (0, 0, 0)
     common_side: int | None = Field(default=None, ge=16)
 
 
@@ -65,7 +69,7 @@ def pack_cells(source: ImageSource, parameters: PackingParameters, target: Path)
         CellsError: there is no class, one class only, or a class without a usable image.
     """
     entries = source.entries()
-    classes = sorted({entry.label for entry in entries if entry.refused is None and entry.label})
+    classes = sorted({entry.label for entry in entries if entry.refused is None and entry.label and entry.is_image})
     if len(classes) < 2:
         raise CellsError(
             f"{source.location}: found {len(classes)} class folder(s) {classes}, expected at least two, "
@@ -85,7 +89,7 @@ def pack_cells(source: ImageSource, parameters: PackingParameters, target: Path)
                 continue
             sha256, decoded = outcome
             if sha256 in seen:
-                rejected.append({"path": entry.path, "reason": f"byte-identical to {seen[sha256]}"})
+                rejected.append({"path": entry.path, "reason": f"byte-identical: to {seen[sha256]}"})
                 continue
             seen[sha256] = entry.path
             kept.append(
@@ -124,8 +128,8 @@ def _decode_entry(
         decoded = decode(data, parameters.size, parameters.background, parameters.common_side)
     except RejectedImage as error:
         return error
-    except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
-        return RejectedImage(f"unreadable: {error}")
+    except Exception as error:  # zipfile and its decompressors raise many kinds on damaged data
+        return RejectedImage(f"unreadable: {error or type(error).__name__}")
     return hashlib.sha256(data).hexdigest(), decoded
 
 
@@ -136,7 +140,7 @@ def _in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R
     with ThreadPoolExecutor(workers) as pool:
         for item in items:
             waiting.append((item, pool.submit(work, item)))
-            if len(waiting) >= 64 * workers:
+            if len(waiting) >= WAITING:
                 first, future = waiting.popleft()
                 yield first, future.result()
         while waiting:
