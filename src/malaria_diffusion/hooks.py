@@ -85,7 +85,8 @@ class TrackingHooks(MlflowHook):
         """Open the MLflow run, or the one of the same command that did not finish."""
         workspace = catalog.load("workspace")
         self._open_runs = workspace / "open_mlflow_runs.json"
-        self._signature = fingerprint_json([run_params, _plain(catalog.load("parameters"))])
+        command = {key: value for key, value in run_params.items() if key != "run_id"}  # the session's, always another
+        self._signature = fingerprint_json([command, _plain(catalog.load("parameters"))])
         runs = self._read_open_runs()
         if _can_be_continued(runs.get(self._signature)):
             self.mlflow_config.tracking.run.id = runs[self._signature]

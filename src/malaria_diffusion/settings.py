@@ -6,7 +6,7 @@ from omegaconf.resolvers import oc
 from malaria_diffusion.hooks import GuidanceHooks, TrackingHooks
 
 # TrackingHooks is kedro-mlflow's own hook with additions, in place of the one it would register itself
-DISABLE_HOOKS_FOR_PLUGINS = ("kedro-mlflow",)
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",)
 HOOKS = (GuidanceHooks(), TrackingHooks())
 
 CONFIG_LOADER_CLASS = OmegaConfigLoader

@@ -64,10 +64,13 @@ def unpack_state(
     network.load_state_dict(select(tensors, "network."))
     for name, tensor in select(tensors, "ema.").items():
         ema[name].copy_(tensor)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in select(tensors, "optimizer.").items():
         index, name = key.split(".")
-        state.setdefault(int(index), {})[name] = tensor
+        # moments must lie in memory as their parameter does (channels last): fused optimizers walk both side by side
+        like = parameters[int(index)]
+        state.setdefault(int(index), {})[name] = torch.empty_like(like).copy_(tensor) if tensor.ndim else tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from malaria_diffusion.ddpm.network import build_network
 from malaria_diffusion.ddpm.parameters import NetworkParameters, ProcessParameters, TrainingParameters
 from malaria_diffusion.ddpm.process import GaussianDiffusion
+from malaria_diffusion.ddpm.sampling import FAST_SETTINGS
 
 LINEAGE = "lineage.json"
 
@@ -77,14 +78,17 @@ def save_model(model: Model, folder: Path) -> None:
     """Write the model into `folder` as unet/, scheduler/ and lineage.json."""
     model.network.save_pretrained(folder / "unet", safe_serialization=True)
     process = model.lineage.process
-    DDPMScheduler(
+    scheduler = DDPMScheduler(
         num_train_timesteps=process.timesteps,
         beta_start=process.beta_start,
         beta_end=process.beta_end,
         beta_schedule="linear",
         prediction_type=process.prediction.value,
         clip_sample=True,
-    ).save_pretrained(folder / "scheduler")
+        timestep_spacing="linspace",
+    )
+    scheduler.register_to_config(**FAST_SETTINGS)  # kept by from_config of the fast solvers
+    scheduler.save_pretrained(folder / "scheduler")
     (folder / LINEAGE).write_text(model.lineage.model_dump_json(indent=1))
 
 

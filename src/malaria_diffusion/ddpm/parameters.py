@@ -46,7 +46,7 @@ class NetworkParameters(BaseModel, extra="forbid", frozen=True):
     Attributes:
         channels: Channels at each resolution, from S down, halving the side each time.
         layers_per_block: Residual layers at each resolution.
-        attention_sides: Sides in pixels at which self-attention is added.
+        attention_sides: Sides in pixels at which self-attention is added; the middle of the network always has it.
         norm_groups: Groups of every group normalisation; must divide all channels.
         dropout: Probability in the residual layers.
     """
@@ -60,8 +60,8 @@ class NetworkParameters(BaseModel, extra="forbid", frozen=True):
     @model_validator(mode="after")
     def _divisible(self) -> NetworkParameters:
         for channels in self.channels:
-            if channels < 1 or channels % self.norm_groups:
-                raise ValueError(f"every one of channels {self.channels} must be a multiple of norm_groups")
+            if channels < 8 or channels % self.norm_groups:  # 8 is the width of an attention head
+                raise ValueError(f"every one of channels {self.channels} must be a multiple of norm_groups, at least 8")
         return self
 
 
@@ -96,7 +96,7 @@ class TrainingParameters(BaseModel, extra="forbid", frozen=True):
     flips: bool
     precision: PrecisionName
     device: DeviceName
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**63)
     grid_epochs: int = Field(ge=1)
 
     @model_validator(mode="after")
@@ -131,7 +131,7 @@ class SamplingParameters(BaseModel, extra="forbid", frozen=True):
     """
 
     count: int | dict[str, int]
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**63)
     solver: Solver
     evaluations: int | None = Field(ge=4)
     batch_size: int = Field(ge=1)

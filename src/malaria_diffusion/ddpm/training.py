@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -221,13 +221,7 @@ class _Run:
         """Add a row to the history; return the mean loss since the last one."""
         loss = float(self.loss_sum) / self.loss_count
         if not math.isfinite(loss):
-            way_back = (
-                f"the checkpoint {self.path} is from before it" if self.path.exists() else "nothing was saved yet"
-            )
-            raise TrainingError(
-                f"the loss became {loss} within the {self.loss_count} steps before step {self.step}; {way_back}. Lower "
-                "diffusion.training.learning_rate, set gradient_clip, or set precision to float32"
-            )
+            self._fail(f"loss became {loss} within the {self.loss_count} steps before step {self.step}")
         self.history.append(
             {
                 "step": self.step,
@@ -242,7 +236,16 @@ class _Run:
         self.loss_count = 0
         return loss
 
+    def _fail(self, what: str) -> NoReturn:
+        way_back = f"the checkpoint {self.path} is from before it" if self.path.exists() else "nothing was saved yet"
+        raise TrainingError(
+            f"the {what}; {way_back}. Lower diffusion.training.learning_rate, set gradient_clip, or set "
+            "precision to float32"
+        )
+
     def save(self) -> None:
+        if not all(bool(weight.isfinite().all()) for weight in self.network.parameters()):
+            self._fail(f"weights are not finite at step {self.step}, before which the loss still was")
         self.folder.mkdir(parents=True, exist_ok=True)
         progress = {
             "step": self.step,
