@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 # parameters that the catalog reads, not a node
 CATALOG_PARAMETERS = {"raw_cells"}
+# what of `kedro run` makes it another command; parameters are compared besides
+COMMAND = ("env", "pipeline_names", "tags", "node_names", "from_nodes", "to_nodes", "from_inputs", "to_outputs")
 STUDY = ("data_processing", "diffusion", "validation")
 
 
@@ -85,7 +87,7 @@ class TrackingHooks(MlflowHook):
         """Open the MLflow run, or the one of the same command that did not finish."""
         workspace = catalog.load("workspace")
         self._open_runs = workspace / "open_mlflow_runs.json"
-        command = {key: value for key, value in run_params.items() if key != "run_id"}  # the session's, always another
+        command = {name: run_params[name] for name in COMMAND}
         self._signature = fingerprint_json([command, _plain(catalog.load("parameters"))])
         runs = self._read_open_runs()
         if _can_be_continued(runs.get(self._signature)):

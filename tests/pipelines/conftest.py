@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(sys.executable).parent
 
 TINY = {
-    "data_processing": {"packing": {"size": 16}, "split": {"val_fraction": 0.25, "test_fraction": 0.25, "seed": 2}},
+    "data_processing": {"packing": {"size": 16}, "split": {"val_fraction": 0.25, "test_fraction": 0.25}},
     "diffusion": {
         "process": {"timesteps": 10},
         "network": {"channels": [8, 16], "norm_groups": 4},
