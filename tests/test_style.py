@@ -26,4 +26,4 @@ def test_listing_pipelines_imports_no_torch():
         "sys.exit(', '.join({'torch', 'ultralytics', 'diffusers'} & set(sys.modules)))"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert result.stderr == ""
+    assert result.stderr.strip() == ""

@@ -37,7 +37,7 @@ def test_a_bad_parameter_is_named(project, parameter, said):
     [
         ("diffusion.sampling.count.Malaria=5", ["asks for ['Malaria']", "Parasitized"]),
         ("diffusion.training.device=cuda", ["device 'cuda' is not available here"]),
-        ("diffusion.network.channels=[8,16,16,16,16,16]", ["cannot be halved"]),
+        ("diffusion.sampling.evaluations=11", ["evaluations is 11, at most T = 10"]),
     ],
 )
 def test_an_impossible_plan_is_refused_before_training(project, parameter, said):
