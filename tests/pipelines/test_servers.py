@@ -14,6 +14,9 @@ from .conftest import make_project
 pytestmark = pytest.mark.xdist_group("servers")
 
 
+LAYERS = '"layers":["raw","primary","diffusion model","synthetic cells","classifier","reporting"]'
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     return make_project(tmp_path_factory.mktemp("project"))
@@ -28,7 +31,7 @@ def free_port():
 @pytest.mark.parametrize(
     ("command", "path", "found"),
     [
-        (["viz", "run", "--no-browser"], "/api/main", "train_ddpm"),
+        (["viz", "run", "--no-browser"], "/api/main", LAYERS),
         (["mlflow", "ui"], "/", "MLflow"),
         (["jupyter", "lab", "--no-browser", "--allow-root", "--ServerApp.token="], "/lab", "JupyterLab"),
     ],
