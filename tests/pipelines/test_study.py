@@ -105,6 +105,19 @@ def test_the_report_stands_alone_and_says_phantom(validated):
         assert len(list((validated.folder / "data/08_reporting").glob(f"figure_{figure}_*.png"))) == 1
 
 
+def test_what_is_compared_is_unseen_and_balanced(validated):
+    cells = pd.read_parquet(validated.folder / "data/03_primary/cell_table.parquet")
+    predictions = pd.read_parquet(validated.folder / "data/07_model_output/predictions.parquet")
+    for source, split in (("real", "test"), ("val", "val")):
+        compared = predictions[(predictions["source"] == source) & predictions["compared"]]
+        assert set(cells.loc[compared["row"], "split"]) == {split}
+        assert (cells.loc[compared["row"], "label"].to_numpy() == compared["label"].to_numpy()).all()
+        assert compared["label"].value_counts().nunique() == 1
+        assert compared["label"].nunique() == 2
+    unseen = predictions[predictions["source"] == "real"]
+    assert set(unseen["row"]) == set(cells.index[cells["split"] == "test"])
+
+
 def test_the_summary_has_every_headline_number(validated):
     summary = read(validated, "08_reporting/summary.json")
     cells = pd.read_parquet(validated.folder / "data/03_primary/cell_table.parquet")

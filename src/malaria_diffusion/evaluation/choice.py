@@ -27,6 +27,6 @@ def per_class_number(n: int, *tables: pd.DataFrame) -> int:
 
 
 def balanced_rows(labels: pd.Series, per_class: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Positions of `per_class` random cells of each class, without repetition, sorted."""
-    by_class = [rng.permutation(np.flatnonzero(labels == label))[:per_class] for label in sorted(labels.unique())]
+    """Index values of `per_class` random cells of each class, without repetition, sorted."""
+    by_class = [rng.permutation(labels.index[labels == label])[:per_class] for label in sorted(labels.unique())]
     return np.sort(np.concatenate(by_class))
