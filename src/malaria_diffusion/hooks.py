@@ -6,16 +6,19 @@ import difflib
 import json
 import logging
 import platform
+import re
 from importlib import metadata
 from typing import Any
 
 import click
 import mlflow
+from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
+from kedro.validation import ParameterValidationError
 from kedro_mlflow.framework.hooks import MlflowHook
 from mlflow.exceptions import MlflowException
 from pydantic import BaseModel
@@ -36,8 +39,18 @@ class GuidanceHooks:
     """Stops a run that cannot succeed, in its first second, with one sentence that says what to do."""
 
     @hook_impl(tryfirst=True)
+    def after_context_created(self, context: KedroContext) -> None:
+        """Check the parameters' types and ranges."""
+        try:
+            context.params  # noqa: B018  (reading validates)
+        except ParameterValidationError as error:
+            # kedro and pydantic say where they are and where to read on; a user needs the keys
+            said = re.sub(r"Failed to instantiate .*\n|\s*\[type=.*|\s*For further information.*", "", str(error))
+            raise click.ClickException(said) from error
+
+    @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Check parameters, inputs and initial weights."""
+        """Check unknown parameters, inputs and initial weights."""
         self._refuse_unknown_parameters(catalog)
         self._refuse_missing_inputs(pipeline, catalog)
         self._fetch_initial_weights(pipeline, catalog)

@@ -16,7 +16,7 @@ def project(tmp_path_factory):
 @pytest.mark.parametrize(
     ("parameter", "said"),
     [
-        ("diffusion.training.epochz=3", ["diffusion.training", "epochz"]),
+        ("diffusion.training.epochz=3", ["diffusion.training", "unknown 'epochz'; known are epochs, batch_size"]),
         ("difusion.training.epochs=3", ["'difusion.training.epochs' is read by nothing", "diffusion.training"]),
         ("data_processing.packing.size=abc", ["data_processing.packing", "size", "abc"]),
         ("diffusion.process.beta_end=2", ["beta_end", "less than 1"]),

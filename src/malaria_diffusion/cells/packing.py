@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 from numpy.lib import format as npy
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import Field
 from tqdm.auto import tqdm
 
 from malaria_diffusion.cells.archive import Entry, ImageSource
 from malaria_diffusion.cells.decode import Decoded, RejectedImage, decode
 from malaria_diffusion.cells.errors import CellsError
+from malaria_diffusion.parameters import Parameters
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -31,7 +32,7 @@ WAITING = 128
 _Level = Annotated[int, Field(ge=0, le=255)]
 
 
-class PackingParameters(BaseModel, extra="forbid", frozen=True):
+class PackingParameters(Parameters):
     """How crops become equal squares.
 
     Attributes:

@@ -23,11 +23,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import Field
 from scipy import ndimage
 from tqdm.auto import tqdm
 
 from malaria_diffusion.cells.decode import PHANTOM_KEY
+from malaria_diffusion.parameters import Parameters
 
 PARASITIZED = "Parasitized"
 UNINFECTED = "Uninfected"
@@ -42,7 +43,7 @@ _ABSORBANCE = np.array([[0.14, 0.36, 0.32], [0.42, 0.62, 0.16], [0.75, 1.10, 0.4
 _Floats = NDArray[np.float64]
 
 
-class PhantomParameters(BaseModel, extra="forbid", frozen=True):
+class PhantomParameters(Parameters):
     """How many phantom cells there are, and of whom.
 
     About three quarters of an ever-infected person's cells are parasitized, so twice as many infected as healthy

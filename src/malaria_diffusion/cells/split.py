@@ -11,14 +11,15 @@ import re
 from typing import Literal
 
 import pandas as pd
-from pydantic import BaseModel, Field, field_validator
+from pydantic import Field, field_validator
 
 from malaria_diffusion.cells.errors import CellsError
+from malaria_diffusion.parameters import Parameters
 
 SPLITS = ("train", "val", "test")
 
 
-class SplitParameters(BaseModel, extra="forbid", frozen=True):
+class SplitParameters(Parameters):
     """How people are recognised and divided.
 
     Attributes:

@@ -8,18 +8,18 @@ from typing import NamedTuple
 
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
-from pydantic import BaseModel
 from torch import Tensor
 
 from malaria_diffusion.ddpm.network import build_network
 from malaria_diffusion.ddpm.parameters import NetworkParameters, ProcessParameters, TrainingParameters
 from malaria_diffusion.ddpm.process import GaussianDiffusion
 from malaria_diffusion.ddpm.sampling import FAST_SETTINGS
+from malaria_diffusion.parameters import Parameters
 
 LINEAGE = "lineage.json"
 
 
-class Lineage(BaseModel, extra="forbid", frozen=True):
+class Lineage(Parameters):
     """Where weights come from.
 
     Attributes:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
+
+from malaria_diffusion.parameters import Parameters
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
@@ -18,7 +20,7 @@ class Prediction(StrEnum):
     V = "v_prediction"
 
 
-class ProcessParameters(BaseModel, extra="forbid", frozen=True):
+class ProcessParameters(Parameters):
     """The diffusion process.
 
     Attributes:
@@ -40,7 +42,7 @@ class ProcessParameters(BaseModel, extra="forbid", frozen=True):
         return self
 
 
-class NetworkParameters(BaseModel, extra="forbid", frozen=True):
+class NetworkParameters(Parameters):
     """A U-Net.
 
     Attributes:
@@ -65,7 +67,7 @@ class NetworkParameters(BaseModel, extra="forbid", frozen=True):
         return self
 
 
-class TrainingParameters(BaseModel, extra="forbid", frozen=True):
+class TrainingParameters(Parameters):
     """How the network is trained.
 
     Attributes:
@@ -117,7 +119,7 @@ class Solver(StrEnum):
     UNIPC = "unipc"
 
 
-class SamplingParameters(BaseModel, extra="forbid", frozen=True):
+class SamplingParameters(Parameters):
     """What is generated.
 
     Attributes:

@@ -18,13 +18,15 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from malaria_diffusion.parameters import Parameters
 
 _TRACKERS = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
 _HASHED_AT_ONCE = 4096  # cells; bounds the memory the fingerprint of a memory map takes
 
 
-class ClassifierParameters(BaseModel, extra="forbid", frozen=True):
+class ClassifierParameters(Parameters):
     """How the classifier is trained; every value is what the optimizer sees, nothing is rescaled behind it."""
 
     architecture: str = Field("yolov8n-cls", pattern=r"^yolov8[nsmlx]-cls$")

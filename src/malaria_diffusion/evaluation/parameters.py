@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from malaria_diffusion.parameters import Parameters
 
 
-class ComparisonParameters(BaseModel, extra="forbid", frozen=True):
+class ComparisonParameters(Parameters):
     """How results are measured and compared.
 
     Attributes:
