@@ -15,7 +15,7 @@ import mlflow
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
-from kedro.io import CatalogProtocol
+from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from kedro.validation import ParameterValidationError
@@ -24,6 +24,7 @@ from mlflow.exceptions import MlflowException
 from pydantic import BaseModel
 
 from malaria_diffusion.cells.fingerprint import fingerprint_json
+from malaria_diffusion.errors import UserError
 from malaria_diffusion.pipelines import tracking
 
 logger = logging.getLogger(__name__)
@@ -50,10 +51,19 @@ class GuidanceHooks:
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Check unknown parameters, inputs and initial weights."""
+        """Check unknown parameters, inputs, what sampling leaves to validation, and initial weights."""
         self._refuse_unknown_parameters(catalog)
         self._refuse_missing_inputs(pipeline, catalog)
+        self._refuse_one_sided_sampling(pipeline, catalog)
         self._fetch_initial_weights(pipeline, catalog)
+
+    @hook_impl(trylast=True)
+    def on_pipeline_error(self, error: Exception) -> None:
+        """End with the message, without a traceback, where a user can mend the cause."""
+        if isinstance(error, DatasetError) and isinstance(error.__cause__, UserError):
+            error = error.__cause__
+        if isinstance(error, UserError):
+            raise click.ClickException(str(error)) from error
 
     def _refuse_unknown_parameters(self, catalog: CatalogProtocol) -> None:
         known = {name.removeprefix("params:") for flow in pipelines.values() for name in _parameters(flow)}
@@ -78,14 +88,24 @@ class GuidanceHooks:
             todo = f"run `kedro run --pipeline {maker}` first" if maker else "it must be there before the run"
             raise click.ClickException(f"{name} is missing ({place}): {todo}")
 
+    def _refuse_one_sided_sampling(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        if {"params:diffusion.sampling", "params:validation.comparison"} <= pipeline.inputs():
+            count = catalog.load("params:diffusion.sampling").count
+            if isinstance(count, dict) and (len(count) < 2 or 0 in count.values()):
+                raise click.ClickException(
+                    f"diffusion.sampling.count is {count}, but the validation in the same run compares every class: "
+                    "give one number for all, or sample with `kedro run --pipeline diffusion --tags sample`"
+                )
+
     def _fetch_initial_weights(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         key = "params:validation.classifier"
         if key in pipeline.inputs():
-            from malaria_diffusion.evaluation.classifier import resolve_weights
+            from malaria_diffusion.evaluation.classifier import check_weights, resolve_weights
 
+            classifier = catalog.load(key)
             try:
-                resolve_weights(catalog.load(key).weights, catalog.load("workspace"))
-            except FileNotFoundError as error:
+                check_weights(resolve_weights(classifier.weights, catalog.load("workspace")), classifier)
+            except (FileNotFoundError, UserError) as error:
                 raise click.ClickException(str(error)) from error
 
 
@@ -101,7 +121,7 @@ class TrackingHooks(MlflowHook):
         workspace = catalog.load("workspace")
         self._open_runs = workspace / "open_mlflow_runs.json"
         command = {name: run_params[name] for name in COMMAND}
-        self._signature = fingerprint_json([command, _plain(catalog.load("parameters"))])
+        self._signature = fingerprint_json([command, _plain(catalog.load("parameters")), _data(pipeline, catalog)])
         runs = self._read_open_runs()
         if _can_be_continued(runs.get(self._signature)):
             self.mlflow_config.tracking.run.id = runs[self._signature]
@@ -153,6 +173,13 @@ def _can_be_continued(run_id: str | None) -> bool:
         return mlflow.MlflowClient().get_run(run_id).info.lifecycle_stage == "active"
     except MlflowException:  # another tracking server, or a deleted run
         return False
+
+
+def _data(pipeline: Pipeline, catalog: CatalogProtocol) -> Any:
+    """What tells the data of this run from other data."""
+    if "raw_cells" in pipeline.inputs():
+        return catalog["raw_cells"].state()
+    return catalog.load("dataset_summary")["fingerprint"] if catalog.exists("dataset_summary") else None
 
 
 def _parameters(pipeline: Pipeline) -> set[str]:

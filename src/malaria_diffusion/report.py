@@ -58,12 +58,9 @@ def paper_claims(summary: dict[str, Any], tests: pd.DataFrame) -> list[Claim]:
     """What the paper states beside what this run did and found."""
     dataset, ddpm, classifier = summary["dataset"], summary["ddpm"], summary["classifier"]
     training, process, yolo = ddpm["training"], ddpm["process"], classifier["parameters"]
-    accuracy = summary["classification"]["unseen_people"]["accuracy"]
+    accuracy = summary["classification"]["unseen"]["accuracy"]
     grey = tests[(tests["variable"] == "grey") & (tests["group"] == "all")].iloc[0]
-    split = {
-        "person": "people who trained nothing",
-        "cell": "cells that trained nothing, of people who may have trained",
-    }[dataset["split_strategy"]]
+    split = "people who trained nothing" if dataset["unseen"] == "unseen people" else "images that trained nothing"
     differ = "the distributions differ measurably" if grey["chi2_p"] < 0.05 else "no difference was found"
     return [
         Claim("Images", "27,558 NLM malaria cells", f"{dataset['cells']:,} {dataset['images']}"),
@@ -92,9 +89,9 @@ def paper_claims(summary: dict[str, Any], tests: pd.DataFrame) -> list[Claim]:
         Claim(
             "Chi-square and KL test of the intensities",
             "significant p-values, taken for good quality",
-            f"chi-square {_p_value(grey['chi2_p'])}, likelihood ratio {_p_value(grey['g_p'])}: {differ}. Real against "
-            f"other real people: {_p_value(grey['floor_chi2_p'])}. Size of the difference, Cramer's V: "
-            f"{grey['cramers_v']:.3f} [{grey['v_low']:.3f}, {grey['v_high']:.3f}], real-against-real margin "
+            f"chi-square {_p_value(grey['chi2_p'])}, likelihood ratio {_p_value(grey['g_p'])}: {differ}. Unseen "
+            f"against others: {_p_value(grey['floor_chi2_p'])}. Size of the difference, Cramer's V: "
+            f"{grey['cramers_v']:.3f} [{grey['v_low']:.3f}, {grey['v_high']:.3f}], margin "
             f"{grey['margin']:.3f}: {grey['verdict']}",
         ),
     ]

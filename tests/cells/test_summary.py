@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from malaria_diffusion.cells.packing import PackingParameters
 from malaria_diffusion.cells.split import SplitParameters, assign_splits, training_rows
 from malaria_diffusion.cells.summary import summarise
 
@@ -18,6 +19,7 @@ PARAMETERS = SplitParameters(
     audit_fraction=0.05,
     seed=0,
 )
+PACKING = PackingParameters(size=32)
 NOTHING = pd.DataFrame({"path": [], "reason": []}, dtype=object)
 
 
@@ -36,7 +38,7 @@ def table(request) -> pd.DataFrame:
 
 
 def test_counts_add_up_to_the_table(table):
-    summary = summarise(table, NOTHING)
+    summary = summarise(table, NOTHING, PACKING, PARAMETERS)
     splits = summary["splits"]
     assert list(splits) == ["train", "val", "test"]
     assert sum(part["cells"] for part in splits.values()) == summary["cells"] == len(table)
@@ -51,13 +53,13 @@ def test_counts_add_up_to_the_table(table):
 
 
 def test_people_of_all_splits_are_all_people_when_split_by_person(table):
-    people = sum(part["people"] for part in summarise(table, NOTHING)["splits"].values())
+    people = sum(part["people"] for part in summarise(table, NOTHING, PACKING, PARAMETERS)["splits"].values())
     by_person = (table.groupby("person")["split"].nunique() == 1).all()
     assert people == 90 if by_person else people > 90
 
 
 def test_strata_are_people_with_and_without_parasites(table):
-    splits = summarise(table, NOTHING)["splits"].values()
+    splits = summarise(table, NOTHING, PACKING, PARAMETERS)["splits"].values()
     by_classes = pd.DataFrame([part["people_by_classes"] for part in splits])
     assert set(by_classes) == {"Parasitized+Uninfected", "Uninfected"}
     infected = table[table["label"] == "Parasitized"].groupby("split")["person"].nunique()
@@ -65,15 +67,15 @@ def test_strata_are_people_with_and_without_parasites(table):
 
 
 def test_sizes_are_medians(table):
-    summary = summarise(table, NOTHING)
+    summary = summarise(table, NOTHING, PACKING, PARAMETERS)
     assert summary["median_width"] == np.median(table["width"])
     assert summary["median_height"] == np.median(table["height"])
 
 
 def test_one_drawn_image_makes_them_phantoms(table):
-    assert summarise(table, NOTHING)["images"] == "real cells"
+    assert summarise(table, NOTHING, PACKING, PARAMETERS)["images"] == "real cells"
     table.loc[len(table) // 2, "phantom"] = True
-    assert summarise(table, NOTHING)["images"] == "phantom cells"
+    assert summarise(table, NOTHING, PACKING, PARAMETERS)["images"] == "phantom cells"
 
 
 def test_rejections_are_counted_by_kind(table):
@@ -83,16 +85,16 @@ def test_rejections_are_counted_by_kind(table):
             "reason": ["empty file", "unreadable: a", "unreadable: b: c", "too large: 9 x 9", "empty file"],
         }
     )
-    summary = summarise(table, rejected)
+    summary = summarise(table, rejected, PACKING, PARAMETERS)
     assert summary["rejected"] == 5
     assert summary["rejected_by_reason"] == {"empty file": 2, "unreadable": 2, "too large": 1}
 
 
 def test_nothing_rejected_is_counted_as_nothing(table):
-    summary = summarise(table, NOTHING)
+    summary = summarise(table, NOTHING, PACKING, PARAMETERS)
     assert (summary["rejected"], summary["rejected_by_reason"]) == (0, {})
 
 
 def test_it_is_ready_for_json(table):
-    summary = summarise(table, NOTHING)
+    summary = summarise(table, NOTHING, PACKING, PARAMETERS)
     assert json.loads(json.dumps(summary)) == summary

@@ -146,8 +146,17 @@ def test_the_interval_is_wider_when_people_differ():
 
 
 def test_alike_needs_the_upper_bound_within_the_margin():
-    assert alike(0.1, 0.2) == "alike"
-    assert alike(0.2001, 0.2) != "alike"
+    assert alike(5, 0.1, 0.2) == "alike"
+    assert alike(5, 0.2001, 0.2) == "not shown to be alike"
+    assert alike(1, 0.0, 0.0) == "cannot tell"
+
+
+def test_the_effect_does_not_depend_on_how_many_are_counted():
+    first, second = np.array([100, 300, 600]), np.array([300, 300, 400])
+    effects = [compare(first * a, second * b).cramers_v for a, b in ((1, 1), (10, 1), (1, 30))]
+    assert effects == pytest.approx([effects[0]] * 3)
+    balanced = compare(first, second)
+    assert balanced.cramers_v == pytest.approx(np.sqrt(balanced.chi2 / (first.sum() + second.sum())))
 
 
 def test_the_table_finds_the_class_that_differs():

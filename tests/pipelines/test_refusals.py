@@ -22,6 +22,7 @@ def project(tmp_path_factory):
         ("diffusion.process.beta_end=2", ["beta_end", "less than 1"]),
         ("diffusion.sampling.evaluations=2", ["evaluations", "greater than or equal to 4"]),
         ("validation.classifier.weights=nowhere.pt", ["nowhere.pt", "validation.classifier.weights"]),
+        ("diffusion.sampling.count.Parasitized=5", ["compares every class"]),
         ("raw_cells=nowhere.zip", ["raw_cells", "nowhere.zip", "--params raw_cells=PATH"]),
     ],
 )
@@ -29,6 +30,7 @@ def test_a_bad_parameter_is_named(project, parameter, said):
     message = project.fails("run", "--params", parameter)
     for words in said:
         assert words in message
+    assert "❱" not in message  # no traceback
     assert not (project.folder / "data/03_primary").exists()
 
 
@@ -45,6 +47,13 @@ def test_an_impossible_plan_is_refused_before_training(project, parameter, said)
     message = project.fails("run", "--pipeline", "diffusion", "--params", parameter)
     for words in said:
         assert words in message
+    assert "❱" not in message  # no traceback
+    assert not (project.folder / "data/02_intermediate/ddpm").exists()
+
+
+def test_what_the_validation_needs_is_known_before_the_training(project):
+    parameters = "validation.comparison.positive_class=Malaria"
+    assert "positive_class is 'Malaria', the classes are" in project.fails("run", "--params", parameters)
     assert not (project.folder / "data/02_intermediate/ddpm").exists()
 
 

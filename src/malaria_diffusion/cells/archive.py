@@ -61,6 +61,10 @@ class ImageSource(ABC):
         return sorted(found, key=lambda entry: entry.path)
 
     @abstractmethod
+    def folders(self) -> set[str]:
+        """Paths of all folders, also of those without a file."""
+
+    @abstractmethod
     def _scan(self) -> Iterator[Entry]: ...
 
     @abstractmethod
@@ -86,6 +90,14 @@ class ZipSource(ImageSource):
             if not info.filename.endswith("/"):
                 yield Entry(info.filename, _zip_refusal(info))
 
+    def folders(self) -> set[str]:
+        """Folders with an entry of their own, and those that files lie in."""
+        names = self._zip.namelist()
+        own = {name.rstrip("/") for name in names if name.endswith("/")}
+        return {
+            folder for folder in own | {str(PurePosixPath(name).parent) for name in names} if _is_class_like(folder)
+        }
+
     def read(self, entry: Entry) -> bytes:
         """The bytes of one entry, its checksum verified by zipfile."""
         return self._zip.read(entry.path)
@@ -105,6 +117,11 @@ class FolderSource(ImageSource):
             elif path.stat().st_size > MAX_FILE_BYTES:
                 refused = f"file larger than {MAX_FILE_BYTES >> 20} MiB"
             yield Entry(path.relative_to(self.location).as_posix(), refused)
+
+    def folders(self) -> set[str]:
+        """All folders below the given one."""
+        below = (path.relative_to(self.location).as_posix() for path in self.location.rglob("*") if path.is_dir())
+        return {folder for folder in below if _is_class_like(folder)}
 
     def read(self, entry: Entry) -> bytes:
         """The bytes of one file."""
@@ -131,6 +148,10 @@ def _is_litter(path: str) -> bool:
     parts = PurePosixPath(path).parts
     hidden = any(part.startswith(".") and part != ".." for part in parts)
     return hidden or "__MACOSX" in parts or PurePosixPath(path).name.lower() in IGNORED_NAMES
+
+
+def _is_class_like(folder: str) -> bool:
+    return folder not in {"", "."} and not _is_litter(folder)
 
 
 def _zip_refusal(info: zipfile.ZipInfo) -> str | None:

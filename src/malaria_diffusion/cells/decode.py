@@ -62,7 +62,8 @@ def decode(
             if opened.format == "EPS":  # Pillow would run it
                 raise RejectedImage("EPS is a program, not an image")
             phantom = PHANTOM_KEY in opened.info
-            image = _to_rgb(ImageOps.exif_transpose(opened), background)
+            ImageOps.exif_transpose(opened, in_place=True)
+            image = _to_rgb(opened, background)
     except RejectedImage:
         raise
     except Image.DecompressionBombError as error:
@@ -79,9 +80,11 @@ def decode(
         side = common_side
     if all(low == high == value for (low, high), value in zip(image.getextrema(), background, strict=True)):
         raise RejectedImage("nothing but background")
-    canvas = Image.new("RGB", (side, side), background)
-    canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-    resized = canvas.resize((size, size), Image.Resampling.BICUBIC)
+    if image.size != (side, side):
+        canvas = Image.new("RGB", (side, side), background)
+        canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+        image = canvas
+    resized = image.resize((size, size), Image.Resampling.BICUBIC)
     return Decoded(np.asarray(resized).transpose(2, 0, 1), width, height, phantom)
 
 

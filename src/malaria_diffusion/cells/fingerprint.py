@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from malaria_diffusion.errors import UserError
+
 DIGITS = 16
 ROWS_AT_ONCE = 4096
 
@@ -25,6 +27,25 @@ def fingerprint_names(names: Iterable[str]) -> str:
     return fingerprint_json(sorted(set(names)))
 
 
+def short_hashes(table: pd.DataFrame) -> list[str]:
+    """First digits of the files' sha256, sorted: enough to recognise a cell whatever its name."""
+    return sorted(table["sha256"].str[:DIGITS])
+
+
+def check_cells(cells: NDArray[np.uint8], table: pd.DataFrame, fingerprint: str) -> None:
+    """Make sure that packed images and their table are those that `fingerprint` was taken of.
+
+    Raises:
+        UserError: they are not.
+    """
+    found = fingerprint_cells(cells, table)
+    if found != fingerprint:
+        raise UserError(
+            f"cells and cell_table are of data {found}, dataset_summary of {fingerprint}: they are from different "
+            "runs; run `kedro run --pipeline data_processing` again"
+        )
+
+
 def fingerprint_cells(cells: NDArray[np.uint8], table: pd.DataFrame) -> str:
     """Fingerprint of packed images with their names and labels.
 
@@ -33,10 +54,10 @@ def fingerprint_cells(cells: NDArray[np.uint8], table: pd.DataFrame) -> str:
         table: N rows with the columns name and label.
 
     Raises:
-        ValueError: the two do not have the same length, so one of them is from another run.
+        UserError: the two do not have the same length, so one of them is from another run.
     """
     if len(cells) != len(table):
-        raise ValueError(
+        raise UserError(
             f"cells has {len(cells)} images but cell_table {len(table)} rows: they are from different runs; "
             "run `kedro run --pipeline data_processing` again"
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, NamedTuple, TypeVar
 
 import numpy as np
@@ -25,8 +25,8 @@ from malaria_diffusion.parameters import Parameters
 T = TypeVar("T")
 R = TypeVar("R")
 
-# decoded images that may wait for an earlier, slower one
-WAITING = 128
+# images that one thread decodes at a time: threads that meet at every image are slower than one
+CHUNK = 32
 
 
 _Level = Annotated[int, Field(ge=0, le=255)]
@@ -71,6 +71,14 @@ def pack_cells(source: ImageSource, parameters: PackingParameters, target: Path)
     """
     entries = source.entries()
     classes = sorted({entry.label for entry in entries if entry.refused is None and entry.label and entry.is_image})
+    folders = source.folders()
+    leaves = folders - {str(parent) for folder in folders for parent in PurePosixPath(folder).parents}
+    without = sorted(leaves - {str(PurePosixPath(entry.path).parent) for entry in entries if entry.is_image})
+    if without:
+        raise CellsError(
+            f"{source.location}: folder {without[0]!r} holds no image, but every innermost folder is a class; remove "
+            "it or fill it"
+        )
     if len(classes) < 2:
         raise CellsError(
             f"{source.location}: found {len(classes)} class folder(s) {classes}, expected at least two, "
@@ -84,7 +92,7 @@ def pack_cells(source: ImageSource, parameters: PackingParameters, target: Path)
 
     def usable() -> Iterator[NDArray[np.uint8]]:
         work = lambda entry: _decode_entry(source, entry, parameters)  # noqa: E731
-        for entry, outcome in _in_order(work, tqdm(entries, desc="packing cells", unit="image")):
+        for entry, outcome in tqdm(_in_order(work, entries), total=len(entries), desc="packing cells", unit="image"):
             if isinstance(outcome, RejectedImage):
                 rejected.append({"path": entry.path, "reason": str(outcome)})
                 continue
@@ -134,19 +142,20 @@ def _decode_entry(
     return hashlib.sha256(data).hexdigest(), decoded
 
 
-def _in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:
-    """Like ThreadPoolExecutor.map, but never more than a few results wait in memory."""
+def _in_order(work: Callable[[T], R], items: Sequence[T]) -> Iterator[tuple[T, R]]:
+    """Like ThreadPoolExecutor.map, but in chunks, and never more than a few results wait in memory."""
     workers = os.cpu_count() or 1
-    waiting: deque[tuple[T, Future[R]]] = deque()
+    waiting: deque[tuple[Sequence[T], Future[list[R]]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
-        for item in items:
-            waiting.append((item, pool.submit(work, item)))
-            if len(waiting) >= WAITING:
+        for start in range(0, len(items), CHUNK):
+            chunk = items[start : start + CHUNK]
+            waiting.append((chunk, pool.submit(lambda chunk: [work(item) for item in chunk], chunk)))
+            if len(waiting) > 2 * workers:
                 first, future = waiting.popleft()
-                yield first, future.result()
+                yield from zip(first, future.result(), strict=True)
         while waiting:
             first, future = waiting.popleft()
-            yield first, future.result()
+            yield from zip(first, future.result(), strict=True)
 
 
 def _append_npy(target: Path, rows: Iterable[NDArray[np.uint8]], shape: tuple[int, ...]) -> None:

@@ -80,9 +80,10 @@ def keyed_uniform(seed: int, purpose: str, key: str) -> float:
 def assign_splits(table: pd.DataFrame, parameters: SplitParameters) -> pd.DataFrame:
     """Add the columns person, smear, split ("train", "val", "test") and audit (bool).
 
-    Each person draws a keyed number; the fractions cut it. Within the people who carry a class and those who do
-    not the draw is the same keyed one, so a person's split depends on nobody else: it is the same in any archive
-    of any size, even if a smaller archive lacks a class of theirs. `check_splits` then looks at the strata.
+    Each person draws a keyed number, which the fractions cut. The draw depends on nobody else, so a person's split is
+    the same in any archive of any size; it is therefore the same in every stratum, of people ever infected and never
+    infected, whose shares follow the fractions as closely as chance has it. `check_splits` refuses a split that lacks
+    a class.
 
     Args:
         table: Columns name and label.

@@ -25,7 +25,8 @@ class RawCells(AbstractDataset[None, ImageSource]):
         published: dict[str, dict[str, Any]] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        self._location = filepath
+        # YAML reads a folder called 2024 as a number, and nobody expands ~ in --params raw_cells=~/cells
+        self._location = str(filepath) if is_url(str(filepath)) else str(Path(str(filepath)).expanduser())
         self._cache = Path(cache)
         self._published = {url: Published(**stated) for url, stated in (published or {}).items()}
         self.metadata = metadata
@@ -40,6 +41,13 @@ class RawCells(AbstractDataset[None, ImageSource]):
     def save(self, data: None) -> NoReturn:
         """Raw images are never written."""
         raise DatasetError("raw_cells is what a publisher gives; it is read and never written")
+
+    def state(self) -> list[Any]:
+        """What tells this source from another or an older one, without reading it."""
+        path = Path(self._location)
+        if is_url(self._location) or not path.exists():
+            return [self._location]
+        return [self._location, path.stat().st_size, path.stat().st_mtime_ns]
 
     def _exists(self) -> bool:
         return is_url(self._location) or Path(self._location).exists()

@@ -12,10 +12,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from malaria_diffusion.errors import UserError
+
 FORMAT = "malaria_diffusion training 1"
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UserError):
     """A checkpoint cannot be used; the message names the file, what was found and what to do."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from malaria_diffusion.ddpm.parameters import DeviceName, PrecisionName
+from malaria_diffusion.errors import UserError
 
 
 def resolve_device(name: DeviceName) -> torch.device:
@@ -17,7 +18,7 @@ def resolve_device(name: DeviceName) -> torch.device:
     if name == "auto":
         return torch.device(next(device for device in ("cuda", "mps", "cpu") if there[device]))
     if not there[name]:
-        raise ValueError(f"device {name!r} is not available here, only {[d for d in there if there[d]]}; or use 'auto'")
+        raise UserError(f"device {name!r} is not available here, only {[d for d in there if there[d]]}; or use 'auto'")
     return torch.device(name)
 
 

@@ -29,10 +29,9 @@ class Lineage(Parameters):
         cells_fingerprint: Of the packed cells.
         class_names: In the order of the class indices.
         size: Side of the images in pixels.
-        split_strategy: "person" or "cell".
         training_people: Everyone a training cell is of.
         training_people_hash: Fingerprint of them.
-        training_cells_hash: Fingerprint of the training cells' names.
+        training_cells: Every training cell, by the first digits of its file's sha256.
         phantom: Whether the training cells were drawn and not photographed.
         process: The diffusion process.
         network: The U-Net.
@@ -45,10 +44,9 @@ class Lineage(Parameters):
     cells_fingerprint: str
     class_names: list[str]
     size: int
-    split_strategy: str
     training_people: list[str]
     training_people_hash: str
-    training_cells_hash: str
+    training_cells: list[str]
     phantom: bool
     process: ProcessParameters
     network: NetworkParameters

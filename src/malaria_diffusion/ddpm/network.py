@@ -5,6 +5,7 @@ from __future__ import annotations
 from diffusers import UNet2DModel
 
 from malaria_diffusion.ddpm.parameters import NetworkParameters
+from malaria_diffusion.errors import UserError
 
 
 def build_network(parameters: NetworkParameters, size: int, num_classes: int) -> UNet2DModel:
@@ -17,14 +18,14 @@ def build_network(parameters: NetworkParameters, size: int, num_classes: int) ->
     """
     levels = len(parameters.channels)
     if size % 2 ** (levels - 1):
-        raise ValueError(
+        raise UserError(
             f"images of {size} px cannot be halved {levels - 1} times; use fewer diffusion.network.channels or "
             "another data_processing.packing.size"
         )
     sides = [size >> level for level in range(levels)]
     missing = sorted(set(parameters.attention_sides) - set(sides))
     if missing:
-        raise ValueError(f"diffusion.network.attention_sides {missing} do not occur; this network has sides {sides}")
+        raise UserError(f"diffusion.network.attention_sides {missing} do not occur; this network has sides {sides}")
     with_attention = [side in parameters.attention_sides for side in sides]
     return UNet2DModel(
         sample_size=size,

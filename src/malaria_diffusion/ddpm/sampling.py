@@ -15,6 +15,7 @@ from malaria_diffusion.ddpm.device import resolve_device, resolve_precision
 from malaria_diffusion.ddpm.keyed import Purpose, keyed_generator
 from malaria_diffusion.ddpm.parameters import SamplingParameters, Solver
 from malaria_diffusion.ddpm.process import GaussianDiffusion
+from malaria_diffusion.errors import UserError
 
 # steps even in log-SNR: even ones in t leave a last step so large that it averages fine texture away
 FAST_SETTINGS = {"use_exponential_sigmas": True}
@@ -29,14 +30,14 @@ def labels_to_sample(count: int | dict[str, int], class_names: list[str]) -> NDA
     per_class = count if isinstance(count, dict) else dict.fromkeys(class_names, count)
     unknown = sorted(set(per_class) - set(class_names))
     if unknown:
-        raise ValueError(f"diffusion.sampling.count asks for {unknown}, but the classes are {class_names}")
+        raise UserError(f"diffusion.sampling.count asks for {unknown}, but the classes are {class_names}")
     return np.repeat(np.arange(len(class_names)), [per_class.get(name, 0) for name in class_names])
 
 
 def check_evaluations(parameters: SamplingParameters, timesteps: int) -> None:
     """Raise ValueError if a solver is asked for more evaluations than the process has steps."""
     if parameters.evaluations is not None and parameters.evaluations > timesteps:
-        raise ValueError(f"diffusion.sampling.evaluations is {parameters.evaluations}, at most T = {timesteps}")
+        raise UserError(f"diffusion.sampling.evaluations is {parameters.evaluations}, at most T = {timesteps}")
 
 
 @torch.no_grad()
@@ -67,7 +68,7 @@ def sample(
                 x_t = state
                 bar.update(len(part))
             if not bool(x_t.isfinite().all()):
-                raise ValueError(f"images {start} to {start + len(part) - 1} are not finite; set precision to float32")
+                raise UserError(f"images {start} to {start + len(part) - 1} are not finite; set precision to float32")
             images[start : start + len(part)] = to_uint8(x_t).cpu().numpy()
     return images
 

@@ -23,6 +23,7 @@ from malaria_diffusion.ddpm.keyed import Draw, Purpose, draw_samples, keyed_gene
 from malaria_diffusion.ddpm.network import build_network
 from malaria_diffusion.ddpm.parameters import NetworkParameters, ProcessParameters, TrainingParameters
 from malaria_diffusion.ddpm.process import GaussianDiffusion
+from malaria_diffusion.errors import UserError
 
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 120
@@ -30,7 +31,7 @@ LOG_STEPS = 20
 VALIDATION_CELLS = 256
 
 
-class TrainingError(RuntimeError):
+class TrainingError(UserError):
     """Training cannot go on; the message says at which step, why, and the way back."""
 
 

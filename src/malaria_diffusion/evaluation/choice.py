@@ -6,19 +6,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from malaria_diffusion.errors import UserError
+
 
 def per_class_number(n: int, *tables: pd.DataFrame) -> int:
     """Cells of each class, so that they make at most `n` in all and every table has enough of every class.
 
     Raises:
-        ValueError: a table lacks a class that another has.
+        UserError: a table lacks a class that another has.
     """
     classes = sorted({label for table in tables for label in table["label"].unique()})
     smallest = n // len(classes)
     for table in tables:
         counts = table["label"].value_counts().reindex(classes, fill_value=0)
         if counts.min() == 0:
-            raise ValueError(
+            raise UserError(
                 f"one side has no cell of class {counts.idxmin()!r} to compare (found {counts.to_dict()}); "
                 "generate every class with diffusion.sampling.count"
             )

@@ -20,6 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
+from malaria_diffusion.errors import UserError
 from malaria_diffusion.parameters import Parameters
 
 _TRACKERS = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
@@ -84,6 +85,23 @@ def resolve_weights(weights: str | None, folder: Path) -> Path | None:
         f"{' and '.join(str(place.absolute()) for place in places)}, and {reason}; put the file there, give the path "
         "of one with `validation.classifier.weights`, or set it to null to train from scratch."
     )
+
+
+def check_weights(path: Path | None, parameters: ClassifierParameters) -> None:
+    """Find out before a long run whether initial weights can be read and fit the architecture.
+
+    Raises:
+        UserError: they are unsafe, damaged, or of another architecture.
+    """
+    if path is None:
+        return
+    with _private_ultralytics():
+        from ultralytics.nn.tasks import ClassificationModel
+
+        from malaria_diffusion.evaluation.classifier_weights import transfer_weights
+
+        model = ClassificationModel(f"{parameters.architecture}.yaml", verbose=False)
+        transfer_weights(path, model, parameters.architecture)
 
 
 def train_classifier(
@@ -216,7 +234,7 @@ def _download(path: Path) -> Path:
 
 def _check_cells(cells: NDArray[np.uint8]) -> None:
     if cells.dtype != np.uint8 or cells.ndim != 4 or cells.shape[1] != 3 or cells.shape[2] != cells.shape[3]:
-        raise ValueError(
+        raise UserError(
             f"The cells are {cells.dtype} of shape {cells.shape}; expected uint8 of shape (N, 3, S, S), RGB."
         )
 
@@ -230,19 +248,19 @@ def _check_data(
 ) -> None:
     _check_cells(cells)
     if labels.shape != (len(cells),):
-        raise ValueError(f"The labels have shape {labels.shape}; expected one per cell, ({len(cells)},).")
+        raise UserError(f"The labels have shape {labels.shape}; expected one per cell, ({len(cells)},).")
     if not np.isin(labels, np.arange(len(class_names))).all():
-        raise ValueError(
+        raise UserError(
             f"The labels are {np.unique(labels).tolist()}; expected 0..{len(class_names) - 1}, one number for each of "
             f"the classes {list(class_names)}."
         )
     for name, rows, least in (("train_rows", train_rows, 2), ("val_rows", val_rows, 1)):
         if len(rows) < least or rows.min() < 0 or rows.max() >= len(cells):
-            raise ValueError(
+            raise UserError(
                 f"The {len(rows)} {name} must be at least {least} and lie in 0..{len(cells) - 1}, the cells there are."
             )
     if shared := len(np.intersect1d(train_rows, val_rows)):
-        raise ValueError(f"{shared} cells are in both train_rows and val_rows; a cell may be in only one of them.")
+        raise UserError(f"{shared} cells are in both train_rows and val_rows; a cell may be in only one of them.")
 
 
 def _fingerprint(

@@ -15,6 +15,8 @@ from torchvision.transforms import transforms as preprocessing
 from torchvision.transforms.functional import InterpolationMode
 from ultralytics.nn.tasks import ClassificationModel
 
+from malaria_diffusion.errors import UserError
+
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read an ultralytics classifier checkpoint.
@@ -34,14 +36,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         with torch.serialization.safe_globals([(allowed[name], name) for name in named & allowed.keys()]):
             checkpoint = None if named - allowed.keys() else torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, ValueError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read as a PyTorch checkpoint: {error}") from error
+        raise UserError(f"{path} cannot be read as a PyTorch checkpoint: {error}") from error
     if forbidden := sorted(named - allowed.keys()):
-        raise ValueError(
+        raise UserError(
             f"{path} is refused: it names {', '.join(forbidden)}, which no YOLOv8 classifier consists of; use an "
             "official yolov8*-cls.pt file or one trained by this project."
         )
     if not isinstance(checkpoint, dict) or not isinstance(_model(checkpoint), ClassificationModel):
-        raise ValueError(f"{path} holds no ultralytics classifier; expected an ultralytics yolov8*-cls checkpoint.")
+        raise UserError(f"{path} holds no ultralytics classifier; expected an ultralytics yolov8*-cls checkpoint.")
     return checkpoint
 
 
@@ -72,7 +74,7 @@ def transfer_weights(path: Path, model: ClassificationModel, architecture: str) 
         theirs |= {name: value for name, value in ours.items() if name.startswith(head)}
     differing = theirs.keys() ^ ours.keys() or {name for name in ours if theirs[name].shape != ours[name].shape}
     if differing:
-        raise ValueError(
+        raise UserError(
             f"{path} does not hold a {architecture}: {len(differing)} of its tensors differ in name or shape, such as "
             f"{min(differing)}; set `validation.classifier.architecture` to what the file holds, or "
             "`validation.classifier.weights` to a file of this architecture or to null."

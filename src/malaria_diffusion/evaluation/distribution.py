@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from scipy.stats import chi2_contingency
 from tqdm.auto import tqdm
 
+from malaria_diffusion.errors import UserError
+
 SPARSE = 5
 CHANNELS = ("grey", "red", "green", "blue")
 # ITU-R BT.601 luma
@@ -33,7 +35,8 @@ class Comparison(NamedTuple):
         g_p: Its p-value.
         dof: Degrees of freedom of both.
         kl: Kullback-Leibler divergence of the second histogram from the first, in nats.
-        cramers_v: Effect size, 0 (alike) to 1 (disjoint).
+        cramers_v: Effect size, 0 (alike) to 1 (disjoint), as if both histograms had the same total: it compares
+            shares, so that it does not change with the number of cells on a side.
         bins: Bins left after sparse ones were pooled.
     """
 
@@ -102,10 +105,10 @@ def compare(first: NDArray[np.integer], second: NDArray[np.integer]) -> Comparis
     count is added to every bin, as a bin that one side lacks would make it infinite.
 
     Raises:
-        ValueError: a histogram is empty.
+        UserError: a histogram is empty.
     """
     if first.sum() == 0 or second.sum() == 0:
-        raise ValueError(
+        raise UserError(
             f"nothing to compare: the histograms hold {int(first.sum())} and {int(second.sum())} values; are the cells "
             "all background? Check validation.comparison.foreground_threshold"
         )
@@ -114,6 +117,7 @@ def compare(first: NDArray[np.integer], second: NDArray[np.integer]) -> Comparis
         return Comparison(0.0, 1.0, 0.0, 1.0, 0, 0.0, 0.0, table.shape[1])
     pearson = chi2_contingency(table, correction=False)
     likelihood = chi2_contingency(table, correction=False, lambda_="log-likelihood")
+    shares = table / table.sum(axis=1, keepdims=True)
     p, q = (table + 0.5) / (table + 0.5).sum(axis=1, keepdims=True)
     return Comparison(
         chi2=float(pearson.statistic),
@@ -122,7 +126,7 @@ def compare(first: NDArray[np.integer], second: NDArray[np.integer]) -> Comparis
         g_p=float(likelihood.pvalue),
         dof=int(pearson.dof),
         kl=float((p * np.log(p / q)).sum()),
-        cramers_v=float(np.sqrt(pearson.statistic / table.sum())),
+        cramers_v=float(np.sqrt(((shares[0] - shares[1]) ** 2 / shares.sum(axis=0)).sum() / 2)),
         bins=table.shape[1],
     )
 
@@ -136,6 +140,9 @@ def effect_interval(
     rng: np.random.Generator,
 ) -> tuple[float, float]:
     """Bootstrap interval of Cramer's V: real cells resampled by person, synthetic ones by image.
+
+    Resampling adds differences of its own to a measure that is never negative, so the interval lies rather high: it
+    errs on the side of "not shown to be alike".
 
     Args:
         real: (N, bins), a histogram a cell.
@@ -167,7 +174,7 @@ def real_margin(
 ) -> float:
     """How far real people lie from other real people: the upper quantile of Cramer's V over draws of other people.
 
-    Each draw takes as many people, with repetition, from the others as there are unseen ones.
+    Each draw takes as many other people as there are unseen ones, no one twice where there are over twice as many.
 
     Args:
         unseen: (N, bins), histograms of the unseen real cells.
@@ -181,15 +188,21 @@ def real_margin(
     target = unseen.sum(axis=0)
     of_person = _sum_by(other, other_people)
     size = len(np.unique(unseen_people))
+    repeat = size > len(of_person) // 2  # draws of nearly all would hardly differ
     drawn = [
-        compare(target, of_person[rng.integers(len(of_person), size=size)].sum(axis=0)).cramers_v
+        compare(target, of_person[rng.choice(len(of_person), size, replace=repeat)].sum(axis=0)).cramers_v
         for _ in range(resamples)
     ]
     return float(np.quantile(drawn, confidence))
 
 
-def alike(high: float, margin: float) -> str:
-    """The verdict: "alike" only if even the upper bound of the difference lies within the margin."""
+def alike(bins: int, high: float, margin: float) -> str:
+    """The verdict: "alike" only if even the upper bound of the difference lies within the margin.
+
+    One bin tells nothing.
+    """
+    if bins < 2:
+        return "cannot tell"
     return "alike" if high <= margin else "not shown to be alike"
 
 
@@ -230,11 +243,12 @@ def results_table(
                 )
                 low, high = effect_interval(real, people, synthetic, resamples, confidence, rng)
                 margin = real_margin(real, people, floor, others, resamples, confidence, rng)
+                found = compare(real.sum(axis=0), synthetic.sum(axis=0))
                 against_floor = compare(real.sum(axis=0), floor.sum(axis=0))._asdict()
                 rows.append(
                     {"variable": variable, "group": group}
-                    | compare(real.sum(axis=0), synthetic.sum(axis=0))._asdict()
-                    | {"v_low": low, "v_high": high, "margin": margin, "verdict": alike(high, margin)}
+                    | found._asdict()
+                    | {"v_low": low, "v_high": high, "margin": margin, "verdict": alike(found.bins, high, margin)}
                     | {f"floor_{name}": value for name, value in against_floor.items()}
                 )
                 bar.update()

@@ -24,6 +24,7 @@ from ultralytics.models.yolo.classify import ClassificationTrainer, Classificati
 from ultralytics.nn.tasks import ClassificationModel
 from ultralytics.utils.torch_utils import strip_optimizer
 
+from malaria_diffusion.ddpm.device import resolve_device
 from malaria_diffusion.evaluation.classifier import ClassifierParameters
 from malaria_diffusion.evaluation.classifier_weights import read_checkpoint, read_model, transfer_weights
 
@@ -85,15 +86,6 @@ def predict(checkpoint: Path, cells: NDArray[np.uint8], batch_size: int, device:
             probabilities[start : start + len(batch)] = model(prepare(batch, arguments["imgsz"]))[0].cpu().numpy()
             bar.update(len(batch))
     return probabilities
-
-
-def resolve_device(device: str) -> str:
-    """The device `auto` stands for: the first there is of `cuda`, `mps` and `cpu`."""
-    if device != "auto":
-        return device
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def prepare(cells: Tensor, image_size: int) -> Tensor:
@@ -191,7 +183,7 @@ class CellTrainer(ClassificationTrainer):
             overrides={
                 "model": f"{parameters.architecture}.yaml",
                 "save_dir": str(folder),
-                "device": resolve_device(parameters.device),
+                "device": str(resolve_device(parameters.device)),
                 "imgsz": parameters.image_size,
                 "epochs": parameters.epochs,
                 "patience": 0,  # never stops early

@@ -21,6 +21,7 @@ def dataset_figure(table: pd.DataFrame, images: str) -> Figure:
     people = table.groupby("split")["person"].nunique().reindex(SPLITS)
     bars = people_axes.bar(SPLITS, people, color="#4c78a8")
     people_axes.bar_label(bars)
+    people_axes.margins(y=0.15)
     people_axes.set_title("people")
     bottom = pd.Series(0, index=list(SPLITS))
     for label, part in table.groupby("label"):
@@ -30,7 +31,8 @@ def dataset_figure(table: pd.DataFrame, images: str) -> Figure:
         bottom += count
     cells_axes.legend(fontsize=8)
     cells_axes.set_title(f"cells ({int(table['audit'].sum())} of train kept for the audit)", fontsize=9)
-    per_person_axes.hist(table["person"].value_counts(), bins=20, color="#4c78a8")
+    per_person = table["person"].value_counts()
+    per_person_axes.hist(per_person, bins=20, range=(0, 1.05 * per_person.max()), color="#4c78a8")
     per_person_axes.set_title("cells a person")
     per_person_axes.set_ylabel("people")
     figure.suptitle(f"{len(table):,} {images} of {table['person'].nunique()} people")

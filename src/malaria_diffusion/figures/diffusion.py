@@ -59,14 +59,14 @@ def beside(
     synthetic_labels: pd.Series,
     images: str,
 ) -> Figure:
-    """Figure 2: for each class, cells of unseen people left and synthetic cells right.
+    """Figure 2: for each class, unseen cells left and synthetic cells right.
 
     Args:
         real: uint8, (N, 3, S, S).
         real_labels: Their classes.
         synthetic: uint8, (M, 3, S, S).
         synthetic_labels: Their classes.
-        images: What the real side is: "real cells" or "phantom cells".
+        images: What the left side is, e.g. "phantom cells of unseen people".
     """
     classes = sorted(real_labels.unique())
     figure = new_figure(9, 0.5 + 4.4 * len(classes))
@@ -74,8 +74,8 @@ def beside(
     for row, label in zip(axes, classes, strict=True):
         # evenly spaced, as the cells of one person stand together
         rows = np.flatnonzero(real_labels == label)
-        rows = rows[np.linspace(0, len(rows) - 1, 64).astype(int)]
-        show_image(row[0], mosaic(real[rows], 8), f"{images}, unseen people: {label}")
+        rows = rows[np.linspace(0, len(rows) - 1, min(64, len(rows))).astype(int)]
+        show_image(row[0], mosaic(real[rows], 8), f"{images}: {label}")
         chosen = np.flatnonzero(synthetic_labels == label)[:64]
         if len(chosen):
             show_image(row[1], mosaic(synthetic[chosen], 8), f"synthetic: {label}")
@@ -93,7 +93,7 @@ def loss_curve(history: pd.DataFrame, images: str) -> Figure:
     axes.plot(history["images_seen"], history["loss"], linewidth=1, label="training", color=SYNTHETIC, alpha=0.6)
     at_ends = history.dropna(subset="val_loss")
     axes.plot(
-        at_ends["images_seen"], at_ends["val_loss"], "o-", markersize=3, label="validation people (averaged weights)"
+        at_ends["images_seen"], at_ends["val_loss"], "o-", markersize=3, label="validation split (averaged weights)"
     )
     axes.set_yscale("log")
     axes.set_xlabel("images seen")

@@ -21,7 +21,7 @@ def classified_samples(cells: NDArray[np.uint8], predictions: pd.DataFrame, imag
         images: What the cells are.
     """
     rows = np.linspace(0, len(cells) - 1, min(SAMPLES, len(cells))).astype(int)
-    figure = new_figure(9, 4.6)
+    figure = new_figure(9, 2.9)
     axes = figure.subplots(2, -(-len(rows) // 2), squeeze=False).ravel()
     for place in axes:
         place.set_axis_off()
@@ -34,7 +34,7 @@ def classified_samples(cells: NDArray[np.uint8], predictions: pd.DataFrame, imag
             f"{seen['predicted']}\n{seen['confidence']:.2f}", fontsize=7, color="#1b7837" if right else "#b2182b"
         )
         place.set_xlabel(f"is {seen['label']}", fontsize=7)
-    figure.suptitle(f"Figure 3. {images.capitalize()} of unseen people, as the classifier sees them", fontsize=10)
+    figure.suptitle(f"Figure 3. {images.capitalize()}, as the classifier sees them", fontsize=10)
     return figure
 
 
@@ -60,7 +60,7 @@ def confusion_matrix(counts: pd.DataFrame, accuracy: dict[str, float], images: s
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(
-        f"Figure 4. {images.capitalize()} of unseen people\n"
+        f"Figure 4. {images.capitalize()}\n"
         f"accuracy {accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}]",
         fontsize=10,
     )
@@ -72,11 +72,11 @@ def classifier_curves(history: pd.DataFrame, images: str) -> Figure:
     figure = new_figure(8, 3.2)
     losses, accuracy = figure.subplots(1, 2)
     losses.plot(history["epoch"], history["train_loss"], "o-", markersize=3, label="training")
-    losses.plot(history["epoch"], history["val_loss"], "o-", markersize=3, label="validation people")
+    losses.plot(history["epoch"], history["val_loss"], "o-", markersize=3, label="validation")
     losses.set_ylabel("cross-entropy (nats)")
     losses.legend(fontsize=8)
     accuracy.plot(history["epoch"], history["val_accuracy"], "o-", markersize=3, color="#1b7837")
-    accuracy.set_ylabel("accuracy on validation people")
+    accuracy.set_ylabel("accuracy on the validation split")
     for axes in (losses, accuracy):
         axes.set_xlabel("epoch")
     figure.suptitle(f"Figure 5. Learning curves of the classifier ({images})", fontsize=10)
@@ -100,23 +100,23 @@ def distributions(
         edges = np.linspace(0, 1 if variable == "score" else 255, len(sides["real"]) + 1)
         for side, colour in (("floor", FLOOR), ("real", REAL), ("synthetic", SYNTHETIC)):
             counts = sides[side]
-            label = {"floor": "real, other people", "real": "real, unseen", "synthetic": "synthetic"}[side]
+            label = {"floor": "others", "real": "unseen", "synthetic": "synthetic"}[side]
             place.stairs(counts / max(counts.sum(), 1), edges, color=colour, label=label)
         place.set_title("classifier score" if variable == "score" else f"{variable} level", fontsize=9)
         place.set_yticks([])
-    axes[0, 0].legend(fontsize=6)
+    axes[0, -1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1))
     for place, variable in zip(axes[1], histograms, strict=True):
         part = tests[tests["variable"] == variable]
         positions = np.arange(len(part))
         height = part["cramers_v"]
         error = np.stack([height - part["v_low"].clip(upper=height), part["v_high"].clip(lower=height) - height])
         place.bar(positions - 0.2, height, 0.4, yerr=error, color=SYNTHETIC, label="synthetic")
-        place.bar(positions + 0.2, part["floor_cramers_v"], 0.4, color=FLOOR, label="floor")
+        place.bar(positions + 0.2, part["floor_cramers_v"], 0.4, color=FLOOR, label="others (floor)")
         for position, margin in zip(positions, part["margin"], strict=True):
             place.hlines(margin, position - 0.45, position + 0.45, color="black", linestyle=":", label=None)
         place.set_xticks(positions, part["group"], rotation=30, ha="right", fontsize=7)
         place.set_ylim(bottom=0)
-    axes[1, 0].set_ylabel("Cramer's V against unseen real\n(dotted: real-against-real margin)", fontsize=8)
-    axes[1, 0].legend(fontsize=6)
-    figure.suptitle(f"Figure 6. {n} synthetic cells against {n} {images} of unseen people", fontsize=10)
+    axes[1, 0].set_ylabel("Cramer's V against unseen cells\n(dotted: margin)", fontsize=8)
+    axes[1, -1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.suptitle(f"Figure 6. {n} synthetic cells against {n} {images}", fontsize=10)
     return figure

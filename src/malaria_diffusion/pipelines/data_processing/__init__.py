@@ -17,7 +17,14 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 summarise_dataset,
-                inputs=["cells", "cell_table", "rejected_cells", "params:data_processing.split"],
+                inputs=[
+                    "raw_cells",
+                    "cells",
+                    "cell_table",
+                    "rejected_cells",
+                    "params:data_processing.packing",
+                    "params:data_processing.split",
+                ],
                 outputs="dataset_summary",
                 name="summarise_dataset",
             ),

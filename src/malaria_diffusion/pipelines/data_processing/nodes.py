@@ -34,16 +34,24 @@ def prepare_cells(
 
 
 def summarise_dataset(
-    cells: NDArray[np.uint8], cell_table: pd.DataFrame, rejected_cells: pd.DataFrame, split: SplitParameters
+    raw_cells: ImageSource,
+    cells: NDArray[np.uint8],
+    cell_table: pd.DataFrame,
+    rejected_cells: pd.DataFrame,
+    packing: PackingParameters,
+    split: SplitParameters,
 ) -> dict[str, Any]:
-    """Count everything once, for the log, the report and MLflow."""
-    summary = summarise(cell_table, rejected_cells) | {
-        "size": int(cells.shape[-1]),
+    """Count everything once; what later nodes need to know of how the cells were made, they read here."""
+    summary = summarise(cell_table, rejected_cells, packing, split) | {
+        "source": str(raw_cells.location),
         "fingerprint": fingerprint_cells(cells, cell_table),
-        "split_strategy": split.strategy,
-        "split_seed": split.seed,
     }
-    tracking.set_tags(dataset=summary["images"], data_fingerprint=summary["fingerprint"], split=split.strategy)
+    tracking.set_tags(
+        dataset=summary["images"],
+        data_source=summary["source"],
+        data_fingerprint=summary["fingerprint"],
+        split=split.strategy,
+    )
     return summary
 
 

@@ -5,7 +5,6 @@ from kedro.pipeline import Node, Pipeline
 from malaria_diffusion.pipelines.diffusion.nodes import (
     draw_process,
     draw_sheet,
-    draw_synthetic_beside_real,
     draw_training,
     export_ddpm,
     plan_training,
@@ -15,7 +14,7 @@ from malaria_diffusion.pipelines.diffusion.nodes import (
 
 
 def create_pipeline() -> Pipeline:
-    """diffusion: cells in; the model, synthetic cells, their lineage and Figures 1, 2 and 7 out.
+    """diffusion: cells in; the model, synthetic cells, their lineage and Figures 1 and 7 out.
 
     The tag `sample` generates from the stored model without training.
     """
@@ -26,7 +25,7 @@ def create_pipeline() -> Pipeline:
                 inputs=[
                     "cells",
                     "cell_table",
-                    "params:data_processing.split",
+                    "dataset_summary",
                     "params:diffusion.process",
                     "params:diffusion.network",
                     "params:diffusion.training",
@@ -66,12 +65,6 @@ def create_pipeline() -> Pipeline:
                 inputs=["cells", "cell_table", "ddpm", "params:diffusion.sampling"],
                 outputs="figure_1_process",
                 name="draw_process",
-            ),
-            Node(
-                draw_synthetic_beside_real,
-                inputs=["cells", "cell_table", "synthetic_cells", "synthetic_table"],
-                outputs="figure_2_synthetic",
-                name="draw_synthetic_beside_real",
             ),
             Node(
                 draw_training,

@@ -10,14 +10,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from malaria_diffusion.cells.fingerprint import fingerprint_cells, fingerprint_names
-from malaria_diffusion.cells.split import SplitParameters, training_rows
+from malaria_diffusion.cells.fingerprint import check_cells, fingerprint_names, short_hashes
+from malaria_diffusion.cells.split import training_rows
 from malaria_diffusion.ddpm.parameters import (
     NetworkParameters,
     ProcessParameters,
     SamplingParameters,
     TrainingParameters,
 )
+from malaria_diffusion.errors import UserError
 from malaria_diffusion.figures import diffusion as figures
 from malaria_diffusion.pipelines import tracking
 
@@ -29,7 +30,7 @@ GRID = {"per_class": 8, "evaluations": 20}
 def plan_training(
     cells: NDArray[np.uint8],
     cell_table: pd.DataFrame,
-    split: SplitParameters,
+    dataset_summary: dict[str, Any],
     process: ProcessParameters,
     network: NetworkParameters,
     training: TrainingParameters,
@@ -55,7 +56,8 @@ def plan_training(
 
     trained_on = cell_table[training_rows(cell_table)]
     people = sorted(trained_on["person"].unique())
-    cells_fingerprint = fingerprint_cells(cells, cell_table)
+    cells_fingerprint = dataset_summary["fingerprint"]
+    check_cells(cells, cell_table, cells_fingerprint)
     cells_hash = fingerprint_names(trained_on["label"] + "/" + trained_on["name"])
     identity = training_identity(cells_fingerprint, cells_hash, process, network, training)
     logger.info(
@@ -73,10 +75,9 @@ def plan_training(
         cells_fingerprint=cells_fingerprint,
         class_names=class_names,
         size=size,
-        split_strategy=split.strategy,
         training_people=people,
         training_people_hash=fingerprint_names(people),
-        training_cells_hash=cells_hash,
+        training_cells=short_hashes(trained_on),
         phantom=bool(trained_on["phantom"].any()),
         process=process,
         network=network,
@@ -94,13 +95,13 @@ def train_ddpm(
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Train, continue, or do nothing, in the folder that belongs to the training's identity."""
     from malaria_diffusion.ddpm.model import Lineage
-    from malaria_diffusion.ddpm.training import CHECKPOINT, EpochReport, TrainingData, epochs_done, train
+    from malaria_diffusion.ddpm.training import EpochReport, TrainingData, epochs_done, train
 
     lineage = Lineage.model_validate(training_plan)
     folder = workspace / "ddpm" / lineage.identity
     done = epochs_done(folder)
     if done > training.epochs:
-        raise ValueError(
+        raise UserError(
             f"training {lineage.identity} has {done} epochs behind it, diffusion.training.epochs asks for "
             f"{training.epochs}: what is trained is never shortened. Set epochs to {done} or more, or another seed"
         )
@@ -125,7 +126,7 @@ def train_ddpm(
         num_classes=len(lineage.class_names),
     )
     history = train(data, lineage.process, lineage.network, training, folder, report)
-    record = {"identity": lineage.identity, "epochs": training.epochs, "file": f"{folder.name}/{CHECKPOINT}"}
+    record = {"identity": lineage.identity, "epochs": training.epochs}
     tracking.log_curves(history.drop(columns=["epoch", "images_seen"]), "step", "ddpm")
     return record, history
 
@@ -186,23 +187,6 @@ def draw_process(
     forward = forward_film(model.diffusion, cells[row], sampling.seed)
     reverse = reverse_film(model, model.lineage.class_names.index(label), sampling)
     return figures.process(forward, reverse, label, _kind(model.lineage.phantom))
-
-
-def draw_synthetic_beside_real(
-    cells: NDArray[np.uint8],
-    cell_table: pd.DataFrame,
-    synthetic_cells: NDArray[np.uint8],
-    synthetic_table: pd.DataFrame,
-) -> Figure:
-    """Figure 2: synthetic cells beside cells of the test people, by class."""
-    unseen = np.flatnonzero(cell_table["split"] == "test")
-    return figures.beside(
-        cells[unseen],
-        cell_table["label"].iloc[unseen],
-        synthetic_cells,
-        synthetic_table["label"],
-        _kind(bool(cell_table["phantom"].any())),
-    )
 
 
 def draw_training(training_history: pd.DataFrame, training_plan: dict[str, Any]) -> Figure:

@@ -1,16 +1,18 @@
-"""Judge the synthetic cells: by a classifier, by their distributions, against floors, by unseen people."""
+"""Judge the synthetic cells: by a classifier, by their distributions, against floors."""
 
 from kedro.pipeline import Node, Pipeline
 
 from malaria_diffusion.pipelines.validation.nodes import (
+    choose_compared,
     compare_distributions,
     draw_classified,
     draw_confusion,
     draw_curves,
     draw_distributions,
+    draw_synthetic_beside_real,
     measure_classifier,
+    plan_validation,
     predict_cells,
-    refuse_leaking_model,
     summarise_study,
     train_yolo,
     write_report,
@@ -29,25 +31,40 @@ FIGURES = [
 
 
 def create_pipeline() -> Pipeline:
-    """validation: real and synthetic cells in; the classifier, tests, Figures 3 to 6, summary and report out."""
+    """validation: real and synthetic cells in; the classifier, tests, Figures 2 to 6, summary and report out."""
     return Pipeline(
         [
             Node(
-                refuse_leaking_model,
+                plan_validation,
+                inputs=["cell_table", "params:validation.classifier", "params:validation.comparison"],
+                outputs="class_names",
+                name="plan_validation",
+            ),
+            Node(
+                choose_compared,
                 inputs=[
+                    "cells",
+                    "cell_table",
+                    "synthetic_cells",
                     "synthetic_table",
                     "synthetic_lineage",
-                    "cell_table",
-                    "params:data_processing.split",
+                    "dataset_summary",
                     "params:validation.comparison",
                 ],
                 outputs="compared_rows",
-                name="refuse_leaking_model",
+                name="choose_compared",
             ),
             # compared_rows is an input only so that nothing is trained for a comparison that must be refused
             Node(
                 train_yolo,
-                inputs=["cells", "cell_table", "params:validation.classifier", "workspace", "compared_rows"],
+                inputs=[
+                    "cells",
+                    "cell_table",
+                    "params:validation.classifier",
+                    "workspace",
+                    "class_names",
+                    "compared_rows",
+                ],
                 outputs=["yolo_classifier", "yolo_history"],
                 name="train_yolo",
             ),
@@ -59,7 +76,9 @@ def create_pipeline() -> Pipeline:
                     "cell_table",
                     "synthetic_cells",
                     "synthetic_table",
+                    "class_names",
                     "compared_rows",
+                    "params:validation.classifier",
                     "params:validation.comparison",
                 ],
                 outputs="predictions",
@@ -80,11 +99,24 @@ def create_pipeline() -> Pipeline:
                     "synthetic_table",
                     "predictions",
                     "compared_rows",
+                    "dataset_summary",
                     "params:validation.comparison",
-                    "params:data_processing.packing",
                 ],
                 outputs=["distribution_tests", "compared_histograms"],
                 name="compare_distributions",
+            ),
+            Node(
+                draw_synthetic_beside_real,
+                inputs=[
+                    "cells",
+                    "cell_table",
+                    "synthetic_cells",
+                    "synthetic_table",
+                    "compared_rows",
+                    "dataset_summary",
+                ],
+                outputs="figure_2_synthetic",
+                name="draw_synthetic_beside_real",
             ),
             Node(
                 draw_classified,

@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from malaria_diffusion.cells.packing import PackingParameters
-from malaria_diffusion.cells.split import SplitParameters, training_rows
+from malaria_diffusion.cells.fingerprint import check_cells
+from malaria_diffusion.cells.split import training_rows
+from malaria_diffusion.errors import UserError
 from malaria_diffusion.evaluation import distribution
 from malaria_diffusion.evaluation.choice import balanced_rows, per_class_number
 from malaria_diffusion.evaluation.classification import classification_metrics, confusion, recognised_as_intended
@@ -22,6 +23,7 @@ from malaria_diffusion.evaluation.classifier import (
 )
 from malaria_diffusion.evaluation.lineage import refuse_leaks
 from malaria_diffusion.evaluation.parameters import ComparisonParameters
+from malaria_diffusion.figures import diffusion as sheets
 from malaria_diffusion.figures import validation as figures
 from malaria_diffusion.pipelines import tracking
 from malaria_diffusion.report import render_report
@@ -29,26 +31,47 @@ from malaria_diffusion.report import render_report
 logger = logging.getLogger(__name__)
 
 
-def refuse_leaking_model(
+def plan_validation(
+    cell_table: pd.DataFrame, classifier: ClassifierParameters, comparison: ComparisonParameters
+) -> list[str]:
+    """Find out, before anything is trained, whether what is asked for is possible; return the class names."""
+    from malaria_diffusion.ddpm.device import resolve_device
+
+    class_names = sorted(cell_table["label"].unique())
+    if comparison.positive_class not in class_names:
+        raise UserError(
+            f"validation.comparison.positive_class is {comparison.positive_class!r}, the classes are {class_names}"
+        )
+    resolve_device(classifier.device)
+    return class_names
+
+
+def choose_compared(
+    cells: NDArray[np.uint8],
+    cell_table: pd.DataFrame,
+    synthetic_cells: NDArray[np.uint8],
     synthetic_table: pd.DataFrame,
     synthetic_lineage: dict[str, Any],
-    cell_table: pd.DataFrame,
-    split: SplitParameters,
+    dataset_summary: dict[str, Any],
     comparison: ComparisonParameters,
 ) -> dict[str, list[int]]:
-    """Refuse a model that trained on people now held out; then choose the cells to compare.
+    """Refuse a model that knows what is held out, and artefacts of different runs; then choose the cells to compare.
 
     Returns:
-        Rows of synthetic_table for "synthetic", and of cell_table for "real" (test people) and "floor" (training
-        people, no audit cells), as many of each; of cell_table for "val", at most as many: the floor of what the
+        Rows of synthetic_table for "synthetic", and of cell_table for "real" (test split) and "floor" (training split
+        without audit cells), as many of each; of cell_table for "val", at most as many: the floor of what the
         classifier says, as it was trained on the other one. Both classes are equal in each.
     """
-    refuse_leaks(synthetic_table, synthetic_lineage, cell_table, split.strategy)
-    classes = sorted(cell_table["label"].unique())
-    if comparison.positive_class not in classes:
-        raise ValueError(
-            f"validation.comparison.positive_class is {comparison.positive_class!r}, the classes are {classes}"
+    check_cells(cells, cell_table, dataset_summary["fingerprint"])
+    sample = "run `kedro run --pipeline diffusion` first"
+    if len(synthetic_cells) != len(synthetic_table):
+        raise UserError(
+            f"{len(synthetic_cells)} synthetic_cells, but {len(synthetic_table)} rows in synthetic_table; {sample}"
         )
+    if synthetic_cells.shape[1:] != cells.shape[1:]:
+        raise UserError(f"synthetic cells are {synthetic_cells.shape[-1]} px, cells {cells.shape[-1]} px; {sample}")
+    refuse_leaks(synthetic_table, synthetic_lineage, cell_table, dataset_summary["split_strategy"])
+
     test = cell_table[cell_table["split"] == "test"]
     trained_on = cell_table[training_rows(cell_table)]
     val = cell_table[cell_table["split"] == "val"]
@@ -60,7 +83,7 @@ def refuse_leaking_model(
         "synthetic": balanced_rows(synthetic_table["label"], number, rng),
         "val": balanced_rows(val["label"], per_class_number(2 * number, val), rng),
     }
-    logger.info("comparing %d synthetic with %d unseen real cells", len(rows["synthetic"]), len(rows["real"]))
+    logger.info("comparing %d synthetic with %d unseen cells", len(rows["synthetic"]), len(rows["real"]))
     return {side: chosen.tolist() for side, chosen in rows.items()}
 
 
@@ -69,10 +92,10 @@ def train_yolo(
     cell_table: pd.DataFrame,
     classifier: ClassifierParameters,
     workspace: Path,
+    class_names: list[str],
     compared_rows: dict[str, list[int]],
 ) -> tuple[Path, pd.DataFrame]:
-    """Train the classifier on the training people, choosing the epoch by the validation people."""
-    class_names = sorted(cell_table["label"].unique())
+    """Train the classifier on the training split, choosing the epoch by the validation split."""
     checkpoint, history = train_classifier(
         cells,
         cell_table["label"].map(class_names.index).to_numpy(np.int64),
@@ -95,16 +118,17 @@ def predict_cells(
     cell_table: pd.DataFrame,
     synthetic_cells: NDArray[np.uint8],
     synthetic_table: pd.DataFrame,
+    class_names: list[str],
     compared_rows: dict[str, list[int]],
+    classifier: ClassifierParameters,
     comparison: ComparisonParameters,
 ) -> pd.DataFrame:
-    """Classify every cell of the test people, and the compared cells of the validation people and the model.
+    """Classify every test cell, and the compared cells of the validation split and of the model.
 
     Returns:
         One row a cell: source ("real", "val", "synthetic"), row (in its table), compared (whether it is among the n),
         label, predicted, probability (of the positive class), confidence, person and smear (empty for synthetic).
     """
-    class_names = sorted(cell_table["label"].unique())
     sources = {
         "real": (cells, cell_table, np.flatnonzero(cell_table["split"] == "test")),
         "val": (cells, cell_table, np.array(compared_rows["val"])),
@@ -112,7 +136,7 @@ def predict_cells(
     }
     parts = []
     for source, (images, table, rows) in sources.items():
-        probabilities = predict(yolo_classifier, images[rows])
+        probabilities = predict(yolo_classifier, images[rows], device=classifier.device)
         chosen = table.iloc[rows].reindex(columns=["label", "person", "smear"]).fillna("")
         parts.append(
             chosen.assign(
@@ -130,7 +154,7 @@ def predict_cells(
 def measure_classifier(
     predictions: pd.DataFrame, comparison: ComparisonParameters
 ) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Metrics on the test people with intervals, and the share of each side recognised as intended."""
+    """Metrics on the test cells with intervals, and the share of each side recognised as intended."""
     test = predictions[predictions["source"] == "real"]
     metrics = classification_metrics(
         test, comparison.positive_class, comparison.resamples, comparison.confidence, comparison.seed
@@ -140,7 +164,7 @@ def measure_classifier(
         for source, part in predictions[predictions["compared"]].groupby("source")
         if source != "val"  # the classifier's epoch was chosen by those
     }
-    result = {"unseen_people": metrics, "recognised_as_intended": recognised}
+    result = {"unseen": metrics, "recognised_as_intended": recognised}
     tracking.log_metrics({"accuracy": metrics["accuracy"]["value"]})
     return result, confusion(test, sorted(test["label"].unique()))
 
@@ -152,8 +176,8 @@ def compare_distributions(
     synthetic_table: pd.DataFrame,
     predictions: pd.DataFrame,
     compared_rows: dict[str, list[int]],
+    dataset_summary: dict[str, Any],
     comparison: ComparisonParameters,
-    packing: PackingParameters,
 ) -> tuple[pd.DataFrame, dict[str, dict[str, NDArray[np.int64]]]]:
     """Chi-square and KL tests of synthetic against unseen real cells, with the same of real against real beside."""
     rng = np.random.default_rng(comparison.seed)
@@ -162,7 +186,7 @@ def compare_distributions(
     for side, source in images.items():
         rows = np.array(compared_rows[side])
         pixels[side] = distribution.intensity_histograms(
-            source[rows], comparison.bins, packing.background, comparison.foreground_threshold
+            source[rows], comparison.bins, tuple(dataset_summary["background"]), comparison.foreground_threshold
         )
         table = synthetic_table if side == "synthetic" else cell_table
         pixels_of[side] = table.iloc[rows].reindex(columns=["label", "person"])
@@ -184,18 +208,37 @@ def compare_distributions(
     return pd.concat(tests, ignore_index=True), summed
 
 
+def draw_synthetic_beside_real(
+    cells: NDArray[np.uint8],
+    cell_table: pd.DataFrame,
+    synthetic_cells: NDArray[np.uint8],
+    synthetic_table: pd.DataFrame,
+    compared_rows: dict[str, list[int]],
+    dataset_summary: dict[str, Any],
+) -> Figure:
+    """Figure 2: synthetic cells beside unseen ones, by class."""
+    unseen = cell_table.index[cell_table["split"] == "test"]
+    return sheets.beside(
+        cells[unseen],
+        cell_table.loc[unseen, "label"],
+        synthetic_cells,
+        synthetic_table["label"],
+        _what(dataset_summary),
+    )
+
+
 def draw_classified(cells: NDArray[np.uint8], predictions: pd.DataFrame, dataset_summary: dict[str, Any]) -> Figure:
-    """Figure 3: some cells of the test people, classified."""
+    """Figure 3: some test cells, classified."""
     shown = predictions[(predictions["source"] == "real") & predictions["compared"]]
-    return figures.classified_samples(cells[shown["row"].to_numpy()], shown, dataset_summary["images"])
+    return figures.classified_samples(cells[shown["row"].to_numpy()], shown, _what(dataset_summary))
 
 
 def draw_confusion(
     confusion_counts: pd.DataFrame, classification_metrics: dict[str, Any], dataset_summary: dict[str, Any]
 ) -> Figure:
-    """Figure 4: confusion matrix on the test people."""
-    accuracy = classification_metrics["unseen_people"]["accuracy"]
-    return figures.confusion_matrix(confusion_counts, accuracy, dataset_summary["images"])
+    """Figure 4: confusion matrix on the test cells."""
+    accuracy = classification_metrics["unseen"]["accuracy"]
+    return figures.confusion_matrix(confusion_counts, accuracy, _what(dataset_summary))
 
 
 def draw_curves(yolo_history: pd.DataFrame, dataset_summary: dict[str, Any]) -> Figure:
@@ -211,7 +254,7 @@ def draw_distributions(
 ) -> Figure:
     """Figure 6: distributions and effect sizes."""
     number = len(compared_rows["real"])
-    return figures.distributions(compared_histograms, distribution_tests, number, dataset_summary["images"])
+    return figures.distributions(compared_histograms, distribution_tests, number, _what(dataset_summary))
 
 
 def summarise_study(
@@ -268,3 +311,7 @@ def write_report(
 ) -> str:
     """One HTML file with everything in it."""
     return render_report(summary, distribution_tests, rejected_cells, figure_files)
+
+
+def _what(dataset_summary: dict[str, Any]) -> str:
+    return f"{dataset_summary['images']} of {dataset_summary['unseen']}"
