@@ -46,7 +46,10 @@ class GuidanceHooks:
             context.params  # noqa: B018  (reading validates)
         except ParameterValidationError as error:
             # kedro and pydantic say where they are and where to read on; a user needs the keys
-            said = re.sub(r"Failed to instantiate .*\n|\s*\[type=.*|\s*For further information.*", "", str(error))
+            said = re.sub(
+                r"Failed to instantiate .*\n|\s*\[type=value_error.*|\s*For further information.*", "", str(error)
+            )
+            said = re.sub(r" \[type=.*?, input_value=(.*), input_type=\w+\]", r", found \1", said)
             raise click.ClickException(said) from error
 
     @hook_impl(tryfirst=True)
