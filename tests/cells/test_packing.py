@@ -44,6 +44,20 @@ def pack(folder: Path, files: dict[str, bytes], parameters: PackingParameters = 
     return pack_cells(open_source(write_zip(folder / "cells.zip", files)), parameters, folder / "cells.npy")
 
 
+def test_a_class_folder_without_an_image_is_named(tmp_path):
+    for name in ("A", "B", "Empty"):
+        (tmp_path / "cells" / name).mkdir(parents=True)
+    for name, content in some_files().items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "cells" / "Empty" / "Thumbs.db").write_bytes(b"")
+    with pytest.raises(CellsError, match="'Empty' holds no image"):
+        pack_cells(open_source(tmp_path / "cells"), SMALL, tmp_path / "cells.npy")
+    with zipfile.ZipFile(write_zip(tmp_path / "cells.zip", some_files()), "a") as archive:
+        archive.mkdir("cells/Empty")
+    with pytest.raises(CellsError, match="'cells/Empty' holds no image"):
+        pack_cells(open_source(tmp_path / "cells.zip"), SMALL, tmp_path / "cells.npy")
+
+
 def reasons(packed: PackedCells) -> dict[str, str]:
     return dict(zip(packed.rejected["path"], packed.rejected["reason"], strict=True))
 

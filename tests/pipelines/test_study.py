@@ -213,6 +213,24 @@ def test_a_killed_run_continues_its_training_and_its_mlflow_run(validated):
     assert mlflow.get_run(run_id).info.status == "FINISHED"
 
 
+def test_one_command_runs_the_paper_s_split_by_cell_in_one_mlflow_run(validated):
+    before = set(runs(validated)["run_id"])
+    validated.succeeds("run", "--params", "data_processing.split.strategy=cell")
+    assert len(set(runs(validated)["run_id"]) - before) == 1
+    report = (validated.folder / "data/08_reporting/report.html").read_text()
+    assert "People were not kept apart" in report
+    assert "unseen people" not in report
+    cells = pd.read_parquet(validated.folder / "data/03_primary/cell_table.parquet")
+    assert (cells.groupby("person")["split"].nunique() > 1).any()
+
+
+def test_synthetic_cells_of_another_size_are_refused(validated):
+    parameters = "data_processing.packing.size=24,data_processing.split.strategy=cell"
+    validated.succeeds("run", "--pipeline", "data_processing", "--params", parameters)
+    message = validated.fails("run", "--pipeline", "validation", "--params", parameters)
+    assert "synthetic cells are 16 px, cells 24 px; run `kedro run --pipeline diffusion` first" in message
+
+
 def test_nothing_is_written_outside_data_and_mlflow(validated):
     found = {path.name for path in validated.folder.iterdir()}
     made = {"data", "mlflow.db", "mlruns", "mlartifacts", ".viz"}
