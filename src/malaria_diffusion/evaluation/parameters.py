@@ -2,9 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from malaria_diffusion.parameters import Parameters
+
+
+class ClassifierParameters(Parameters):
+    """How the classifier is trained; every value is what the optimizer sees, nothing is rescaled behind it."""
+
+    architecture: str = Field("yolov8n-cls", pattern=r"^yolov8[nsmlx]-cls$")
+    weights: str | None = None
+    """Initial weights: null from scratch, a path, or an official name such as `yolov8n-cls.pt`."""
+    image_size: int = Field(ge=32, le=640, multiple_of=32)
+    """Side in pixels the cells are resized to (bilinear, antialiased)."""
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    """Cells per optimizer step; batch normalisation needs two."""
+    optimizer: Literal["SGD", "Adam", "AdamW"]
+    learning_rate: float = Field(gt=0, le=1)
+    momentum: float = Field(ge=0, lt=1)
+    """Nesterov momentum of SGD, beta1 of Adam and AdamW."""
+    weight_decay: float = Field(ge=0, le=1)
+    """On convolution and linear weights; biases and normalisation have none."""
+    warmup_epochs: float = Field(ge=0)
+    """Epochs (at most all but the last) over which the learning rate rises linearly from 0."""
+    final_learning_rate_fraction: float = Field(gt=0, le=1)
+    """The rate falls linearly, epoch by epoch, towards this fraction of itself at the end of the last epoch."""
+    flips: bool
+    """Mirror each training cell left-right and up-down, each with probability one half."""
+    seed: int = Field(ge=0)
+    device: Literal["auto", "cpu", "cuda", "mps"]
 
 
 class ComparisonParameters(Parameters):

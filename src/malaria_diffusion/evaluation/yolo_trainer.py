@@ -25,8 +25,8 @@ from ultralytics.nn.tasks import ClassificationModel
 from ultralytics.utils.torch_utils import strip_optimizer
 
 from malaria_diffusion.ddpm.device import resolve_device
-from malaria_diffusion.evaluation.classifier import ClassifierParameters
 from malaria_diffusion.evaluation.classifier_weights import read_checkpoint, read_model, transfer_weights
+from malaria_diffusion.evaluation.parameters import ClassifierParameters
 
 _BAR_FROM = 4096  # cells; predicting fewer takes too short a time for a progress bar
 

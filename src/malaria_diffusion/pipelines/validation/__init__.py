@@ -54,7 +54,7 @@ def create_pipeline() -> Pipeline:
                 outputs="compared_rows",
                 name="choose_compared",
             ),
-            # compared_rows is an input only so that nothing is trained for a comparison that must be refused
+            # compared_rows is an input, here and for Figure 2, so that nothing is made for a comparison that is refused
             Node(
                 train_yolo,
                 inputs=[

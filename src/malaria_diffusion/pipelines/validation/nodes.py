@@ -15,14 +15,9 @@ from malaria_diffusion.errors import UserError
 from malaria_diffusion.evaluation import distribution
 from malaria_diffusion.evaluation.choice import balanced_rows, per_class_number
 from malaria_diffusion.evaluation.classification import classification_metrics, confusion, recognised_as_intended
-from malaria_diffusion.evaluation.classifier import (
-    ClassifierParameters,
-    predict,
-    resolve_weights,
-    train_classifier,
-)
+from malaria_diffusion.evaluation.classifier import predict, resolve_weights, train_classifier
 from malaria_diffusion.evaluation.lineage import refuse_leaks
-from malaria_diffusion.evaluation.parameters import ComparisonParameters
+from malaria_diffusion.evaluation.parameters import ClassifierParameters, ComparisonParameters
 from malaria_diffusion.figures import diffusion as sheets
 from malaria_diffusion.figures import validation as figures
 from malaria_diffusion.pipelines import tracking
