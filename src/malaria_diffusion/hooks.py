@@ -63,7 +63,7 @@ class GuidanceHooks:
     @hook_impl(trylast=True)
     def on_pipeline_error(self, error: Exception) -> None:
         """End with the message, without a traceback, where a user can mend the cause."""
-        if isinstance(error, DatasetError) and isinstance(error.__cause__, UserError):
+        while isinstance(error, DatasetError) and isinstance(error.__cause__, Exception):  # the catalog wraps ours
             error = error.__cause__
         if isinstance(error, UserError):
             raise click.ClickException(str(error)) from error

@@ -51,6 +51,13 @@ def test_an_impossible_plan_is_refused_before_training(project, parameter, said)
     assert not (project.folder / "data/02_intermediate/ddpm").exists()
 
 
+def test_a_file_that_is_no_archive_is_named_without_a_traceback(project, tmp_path):
+    (tmp_path / "cells.zip").write_bytes(b"not a zip")
+    message = project.fails("run", "--pipeline", "data_processing", "--params", f"raw_cells={tmp_path}/cells.zip")
+    assert "cells.zip: not a readable zip archive" in message
+    assert "❱" not in message
+
+
 def test_what_the_validation_needs_is_known_before_the_training(project):
     parameters = "validation.comparison.positive_class=Malaria"
     assert "positive_class is 'Malaria', the classes are" in project.fails("run", "--params", parameters)
