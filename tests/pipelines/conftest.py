@@ -61,15 +61,20 @@ class Project:
         return " ".join((result.stdout + result.stderr).split())
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start a kedro command in a process group of its own."""
-        return subprocess.Popen(
-            [SCRIPTS / "kedro", *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        """Start a kedro command in a process group of its own; what it prints goes to `self.printed`."""
+        with self.printed.open("w") as printed:
+            return subprocess.Popen(
+                [SCRIPTS / "kedro", *arguments],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def printed(self) -> Path:
+        return self.folder / "data" / "printed.txt"
 
 
 def make_project(folder: Path, parameters: dict = TINY) -> Project:
