@@ -26,8 +26,9 @@ def project(tmp_path_factory):
 
 def free_port():
     """Below 49152, which is as far as kedro viz goes, and below the ports that systems hand out."""
+    draw = random.SystemRandom()  # other tests seed the common one, in every worker alike
     while True:
-        port = random.randrange(20_000, 30_000)
+        port = draw.randrange(20_000, 30_000)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
