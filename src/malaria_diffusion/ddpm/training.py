@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from malaria_diffusion.ddpm.checkpoint import load_progress, load_tensors, pack_state, save_checkpoint, unpack_state
+from malaria_diffusion.ddpm.checkpoint import (
+    load_progress,
+    load_tensors,
+    pack_state,
+    save_checkpoint,
+    select,
+    unpack_state,
+)
 from malaria_diffusion.ddpm.device import resolve_device, resolve_precision
 from malaria_diffusion.ddpm.keyed import Draw, Purpose, draw_samples, keyed_generator
 from malaria_diffusion.ddpm.network import build_network
@@ -140,8 +147,7 @@ def epochs_done(folder: Path) -> int:
 
 def load_averaged_weights(folder: Path) -> dict[str, Tensor]:
     """The averaged (EMA) weights of the training in `folder`."""
-    tensors = load_tensors(folder / CHECKPOINT)
-    return {name.removeprefix("ema."): tensor for name, tensor in tensors.items() if name.startswith("ema.")}
+    return select(load_tensors(folder / CHECKPOINT), "ema.")
 
 
 class _Run:
