@@ -13,11 +13,35 @@ DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 
 
+class ScheduleKind(StrEnum):
+    """How the variances of the forward process are chosen."""
+
+    LINEAR = "linear"
+    COSINE = "cosine"
+    LEARNED = "learned"
+
+
 class Prediction(StrEnum):
     """What the network is trained to predict; the values are diffusers' names."""
 
     EPSILON = "epsilon"
+    X_0 = "sample"
     V = "v_prediction"
+
+
+class Variance(StrEnum):
+    """Variance of the reverse process, an untrained constant for each step (eq. 10)."""
+
+    BETA = "beta"
+    BETA_TILDE = "beta_tilde"
+
+
+class Loss(StrEnum):
+    """What training minimises."""
+
+    SIMPLE = "simple"
+    BOUND = "bound"
+    MIN_SNR = "min_snr"
 
 
 class ProcessParameters(Parameters):
@@ -25,12 +49,15 @@ class ProcessParameters(Parameters):
 
     Attributes:
         timesteps: Number of diffusion steps T.
-        beta_start: First variance of the linear schedule.
-        beta_end: Last variance of the linear schedule.
-        prediction: "epsilon" (the paper) or "v_prediction" (Salimans & Ho 2022).
+        schedule: "linear" (Ho et al. 2020), "cosine" (Nichol & Dhariwal 2021) or "learned" (trained together with the
+            network, starting from the linear one; needs the loss "bound").
+        beta_start: First variance of the linear schedule; the cosine one has no ends to choose and leaves it aside.
+        beta_end: Last variance of the linear schedule; as beta_start.
+        prediction: "epsilon" (the paper), "sample" (x_0) or "v_prediction" (Salimans & Ho 2022).
     """
 
     timesteps: int = Field(ge=2, le=10_000)
+    schedule: ScheduleKind
     beta_start: float = Field(gt=0, lt=1)
     beta_end: float = Field(gt=0, lt=1)
     prediction: Prediction
@@ -72,9 +99,15 @@ class TrainingParameters(Parameters):
 
     Attributes:
         epochs: Passes over the training cells. The only length there is: more epochs continue a finished training.
-        batch_size: Cells a step.
+        batch_size: Cells a step, over all processes.
+        accumulation: Parts in which each process takes its share of a batch, to save memory.
+        loss: "simple" (eq. 14 without its weight: mean squared error of what is predicted), "bound" (eq. 7: eq. 14 with
+            its weight, and L_0) or "min_snr" (Hang et al. 2023).
+        label_dropout: Share of the training cells that are shown without their class, so that the network learns to do
+            without it too and can be guided (Ho & Salimans 2022). 0: it always needs the class.
         optimizer: "adam" (the paper) or "adamw".
         learning_rate: After warm-up.
+        weight_decay: Of the optimizer: L2 penalty in Adam, decoupled in AdamW.
         warmup_steps: Steps over which the learning rate grows linearly from zero.
         decay_epochs: None: constant learning rate. A number: it falls along a cosine to zero over so many epochs,
             and `epochs` must not exceed it.
@@ -82,24 +115,33 @@ class TrainingParameters(Parameters):
         ema_decay: Decay of the averaged weights, reached gradually: at step s it is at most (1 + s) / (10 + s).
         flips: Flip cells at random, horizontally and vertically.
         precision: "auto", "float32" or "bfloat16" (mixed).
+        compile: Compile the network: a minute at the start, then faster steps.
         device: "auto", "cpu", "cuda" or "mps".
         seed: Of the weights, the order, and every draw.
-        grid_epochs: Epochs between two grids of samples.
+        quality_epochs: Epochs between two looks at generated images, at which their kernel distance to the validation
+            cells is measured; the weights with the smallest one are exported.
+        quality_images: Images generated at each look.
     """
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
+    accumulation: int = Field(ge=1)
+    loss: Loss
+    label_dropout: float = Field(ge=0, lt=1)
     optimizer: Literal["adam", "adamw"]
     learning_rate: float = Field(gt=0, lt=1)
+    weight_decay: float = Field(ge=0, lt=1)
     warmup_steps: int = Field(ge=0)
     decay_epochs: int | None = Field(ge=1)
     gradient_clip: float | None = Field(gt=0)
     ema_decay: float = Field(ge=0, lt=1)
     flips: bool
     precision: PrecisionName
+    compile: bool
     device: DeviceName
     seed: int = Field(ge=0, lt=2**63)
-    grid_epochs: int = Field(ge=1)
+    quality_epochs: int = Field(ge=1)
+    quality_images: int = Field(ge=2)
 
     @model_validator(mode="after")
     def _within_decay(self) -> TrainingParameters:
@@ -108,6 +150,11 @@ class TrainingParameters(Parameters):
                 f"epochs ({self.epochs}) exceeds decay_epochs ({self.decay_epochs}), after which the learning rate is "
                 "zero; raise decay_epochs (a training of its own) or set it to null"
             )
+        if self.quality_epochs > self.epochs:
+            raise ValueError(
+                f"quality_epochs ({self.quality_epochs}) exceeds epochs ({self.epochs}), so no epoch would be looked at "
+                "and none be the best; lower it"
+            )
         return self
 
 
@@ -115,8 +162,17 @@ class Solver(StrEnum):
     """How the reverse process is walked."""
 
     ANCESTRAL = "ancestral"
+    DDIM = "ddim"
     DPM_SOLVER = "dpm-solver++"
     UNIPC = "unipc"
+
+
+class Clipping(StrEnum):
+    """What becomes of implied images x_0 that leave [-1, 1]."""
+
+    NONE = "none"
+    STATIC = "static"
+    DYNAMIC = "dynamic"
 
 
 class SamplingParameters(Parameters):
@@ -125,8 +181,13 @@ class SamplingParameters(Parameters):
     Attributes:
         count: Images of each class, or a number for each class by name.
         seed: Image k of a seed is the same in any batch and any number of images before it.
-        solver: "ancestral" (the paper, T evaluations), "dpm-solver++" or "unipc".
-        evaluations: Network evaluations an image of the fast solvers; the ancestral sampler always takes T.
+        solver: "ancestral" (the paper's Algorithm 2, T evaluations), "ddim", "dpm-solver++" or "unipc".
+        evaluations: Network evaluations an image of the fast solvers, 4 to T; the ancestral sampler always takes T.
+        variance: Of the ancestral sampler's steps: "beta" or "beta_tilde" (eq. 9); the others are deterministic.
+        clipping: "static" clips the implied x_0 to [-1, 1] at every step, "dynamic" clips and rescales it by its own
+            quantile (Saharia et al. 2022), which suits guidance, "none" leaves it.
+        guidance: Scale of classifier-free guidance: 1 takes the class as it is, 0 ignores it, more exaggerates it. All
+            but 1 need a network trained with label dropout.
         batch_size: Images at once; changes nothing but speed and memory.
         precision: "auto", "float32" or "bfloat16".
         device: "auto", "cpu", "cuda" or "mps".
@@ -136,6 +197,9 @@ class SamplingParameters(Parameters):
     seed: int = Field(ge=0, lt=2**63)
     solver: Solver
     evaluations: int | None = Field(ge=4)
+    variance: Variance
+    clipping: Clipping
+    guidance: float = Field(ge=0)
     batch_size: int = Field(ge=1)
     precision: PrecisionName
     device: DeviceName
@@ -151,3 +215,17 @@ class SamplingParameters(Parameters):
                 f"found solver={self.solver.value}, evaluations={self.evaluations}"
             )
         return self
+
+
+class BoundParameters(Parameters):
+    """How the variational bound is estimated.
+
+    Attributes:
+        images: Images of the test people.
+        steps: Steps at which each image is looked at, drawn from as many parts of 2 to T; T - 1 or more: all.
+        seed: Of the noise.
+    """
+
+    images: int = Field(ge=2)
+    steps: int = Field(ge=1)
+    seed: int = Field(ge=0, lt=2**63)
