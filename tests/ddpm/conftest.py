@@ -1,48 +1,53 @@
 """Toy data and the smallest settings that exercise everything."""
 
+import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
 
+from malaria_diffusion.ddpm import training
+from malaria_diffusion.ddpm.feed import TrainingData
 from malaria_diffusion.ddpm.model import Lineage, Model
 from malaria_diffusion.ddpm.network import build_network
 from malaria_diffusion.ddpm.parameters import (
+    Clipping,
+    Loss,
     NetworkParameters,
     Prediction,
     ProcessParameters,
     SamplingParameters,
+    ScheduleKind,
     Solver,
     TrainingParameters,
+    Variance,
 )
-from malaria_diffusion.ddpm.training import TrainingData
+from malaria_diffusion.ddpm.process import GaussianDiffusion
+from malaria_diffusion.ddpm.training import train
 
-SIZE = 8
+from .trainings import SIZE, toy_data
+
 NAMES = ["dark", "bright"]
 
 
 @pytest.fixture(scope="session")
 def data() -> TrainingData:
-    """48 discs of 8 px, half of them dark and half bright: 32 to train on, 8 to watch, 8 never to be looked at."""
-    generator = np.random.default_rng(0)
-    labels = np.arange(48) % 2
-    rows, columns = np.mgrid[:SIZE, :SIZE]
-    disc = (rows - 3) ** 2 + (columns - 4) ** 2 < 9
-    level = np.where(labels, 220, 60)[:, None, None, None] + generator.normal(0, 10, (48, 3, 1, 1))
-    cells = np.clip(disc * level, 0, 255).astype(np.uint8)
-    return TrainingData(cells, labels, np.arange(0, 32), np.arange(32, 40), 2)
+    return toy_data()
 
 
 @pytest.fixture(scope="session")
 def process() -> ProcessParameters:
-    return ProcessParameters(timesteps=20, beta_start=0.001, beta_end=0.3, prediction=Prediction.V)
+    return ProcessParameters(
+        timesteps=20, schedule=ScheduleKind.LINEAR, beta_start=0.001, beta_end=0.3, prediction=Prediction.V
+    )
 
 
 @pytest.fixture(scope="session")
 def paper_process() -> ProcessParameters:
-    return ProcessParameters(timesteps=1000, beta_start=1e-4, beta_end=0.02, prediction=Prediction.EPSILON)
+    return ProcessParameters(
+        timesteps=1000, schedule=ScheduleKind.LINEAR, beta_start=1e-4, beta_end=0.02, prediction=Prediction.EPSILON
+    )
 
 
 @pytest.fixture(scope="session")
@@ -56,17 +61,23 @@ def parameters() -> TrainingParameters:
     return TrainingParameters(
         epochs=2,
         batch_size=4,
+        accumulation=1,
+        loss=Loss.SIMPLE,
+        label_dropout=0.0,
         optimizer="adam",
         learning_rate=0.003,
+        weight_decay=0.0,
         warmup_steps=3,
         decay_epochs=None,
         gradient_clip=1.0,
         ema_decay=0.9,
         flips=True,
         precision="float32",
+        compile=False,
         device="cpu",
         seed=0,
-        grid_epochs=1,
+        quality_epochs=1,
+        quality_images=8,
     )
 
 
@@ -77,6 +88,9 @@ def sampling_parameters() -> SamplingParameters:
         seed=0,
         solver=Solver.ANCESTRAL,
         evaluations=None,
+        variance=Variance.BETA_TILDE,
+        clipping=Clipping.STATIC,
+        guidance=1.0,
         batch_size=4,
         precision="float32",
         device="cpu",
@@ -91,6 +105,7 @@ def model(process, network_parameters, parameters) -> Model:
         epochs=2,
         images_seen=64,
         cells_fingerprint="cells",
+        training_cells_fingerprint="training cells",
         class_names=NAMES,
         size=SIZE,
         training_people=["C1", "C2"],
@@ -104,7 +119,7 @@ def model(process, network_parameters, parameters) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = build_network(network_parameters, SIZE, len(NAMES))
-    return Model(network.eval(), lineage)
+    return Model(network.eval(), GaussianDiffusion.from_parameters(process), lineage)
 
 
 @pytest.fixture(scope="session")
@@ -117,3 +132,30 @@ def half_written():
         raise OSError("no space left on device")
 
     return save_half
+
+
+@pytest.fixture
+def run(data, process, network_parameters, parameters, monkeypatch):
+    """Train in a folder, with other data or parameters if asked; returns the history.
+
+    Images are looked at only if `quality_epochs` is given.
+    """
+    monkeypatch.setattr(training, "LOG_STEPS", 3)  # rows within epochs, at steps that do not divide them
+    monkeypatch.setattr(training, "CHECKPOINT_SHARE", math.inf)  # a checkpoint after every epoch
+
+    good = {"process": process, "network": network_parameters}
+
+    def run_in(folder, on_epoch=lambda report: None, data=data, process=None, network=None, **changes):
+        training_parameters = TrainingParameters(**parameters.model_dump() | changes)
+        if "quality_epochs" not in changes:
+            training_parameters = training_parameters.model_copy(update={"quality_epochs": 1000})
+        return train(
+            data,
+            ProcessParameters(**good["process"].model_dump() | (process or {})),
+            NetworkParameters(**good["network"].model_dump() | (network or {})),
+            training_parameters,
+            folder,
+            on_epoch,
+        )
+
+    return run_in

@@ -1,7 +1,13 @@
 """Training state on disk."""
 
 import copy
+import math
+import shlex
+import shutil
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -63,7 +69,7 @@ def test_everything_comes_back_as_it_was(trained, path):
     save_checkpoint(path, packed, PROGRESS)
     assert load_progress(path) == PROGRESS
     assert equal(load_tensors(path), packed)
-    for part in ("network.", "ema.", "optimizer."):
+    for part in ("weights.", "ema.", "optimizer."):
         assert any(name.startswith(part) for name in packed)
 
 
@@ -73,8 +79,7 @@ def test_a_restored_state_goes_on_like_the_original(network_parameters, path, ki
     original.step(0)
     original.step(1)
     save_checkpoint(path, original.packed(), PROGRESS)
-    with torch.no_grad():
-        unpack_state(load_tensors(path), other.network, other.ema, other.optimizer)
+    unpack_state(load_tensors(path), other.network, other.ema, other.optimizer)
     assert equal(other.packed(), original.packed())
     before = original.packed()
     for seed in (2, 3):
@@ -88,8 +93,7 @@ def test_restored_moments_lie_in_memory_as_their_weights_do(trained, network_par
     """Fused optimizers walk weights and moments through memory side by side."""
     save_checkpoint(path, trained.packed(), PROGRESS)
     other = State(network_parameters, 1)
-    with torch.no_grad():
-        unpack_state(load_tensors(path), other.network, other.ema, other.optimizer)
+    unpack_state(load_tensors(path), other.network, other.ema, other.optimizer)
     unlike = [
         (tuple(weight.shape), name)
         for weight, state in other.optimizer.state.items()
@@ -99,14 +103,55 @@ def test_restored_moments_lie_in_memory_as_their_weights_do(trained, network_par
     assert unlike == []
 
 
-def test_a_fresh_state_can_be_packed_and_restored(network_parameters, path):
-    fresh, other = (State(network_parameters, seed) for seed in (0, 1))
-    save_checkpoint(path, fresh.packed(), PROGRESS)
-    with torch.no_grad():
-        unpack_state(load_tensors(path), other.network, other.ema, other.optimizer)
-    fresh.step(0)
-    other.step(0)
-    assert equal(other.packed(), fresh.packed())
+def test_two_groups_of_weights_come_back_in_their_order(network_parameters, path):
+    """As a network and its schedule have them."""
+
+    def build(seed):
+        state = State(network_parameters, seed)
+        weights = list(state.network.parameters())
+        groups = [{"params": weights[:7], "weight_decay": 0.1}, {"params": weights[7:]}]
+        state.optimizer = torch.optim.Adam(groups, lr=0.01, fused=True)
+        return state
+
+    original, other = build(0), build(1)
+    original.step(0)
+    save_checkpoint(path, original.packed(), PROGRESS)
+    unpack_state(load_tensors(path), other.network, other.ema, other.optimizer)
+    original.step(1)
+    other.step(1)
+    assert equal(other.packed(), original.packed())
+
+
+def without(tensors, name):
+    return {other: tensor for other, tensor in tensors.items() if other != name}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            lambda packed: without(packed, "weights.conv_in.bias"),
+            r"weights\.conv_in\.bias is absent, .*\(8,\)",
+        ),
+        (lambda packed: without(packed, "ema.conv_in.bias"), r"ema\.conv_in\.bias is absent"),
+        (lambda packed: without(packed, "optimizer.1.step"), r"optimizer\.1\.step is absent, expected of shape \(\)"),
+        (lambda packed: without(packed, "optimizer.0.exp_avg"), r"optimizer\.0\.exp_avg is absent"),
+        (
+            lambda packed: packed | {"ema.conv_in.bias": torch.ones(1)},
+            r"ema\.conv_in\.bias is of shape \(1,\)",
+        ),
+        (lambda packed: packed | {"optimizer.1.exp_avg_sq": torch.ones(1)}, r"optimizer\.1\.exp_avg_sq is of shape"),
+        (lambda packed: packed | {"optimizer.99999.step": torch.ones(())}, r"99999\.step .*expected absent"),
+        (lambda packed: packed | {"other": torch.ones(())}, "other is of shape"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(trained, network_parameters, change, told):
+    other = State(network_parameters, 1)
+    other.step(1)
+    before = other.packed()
+    with pytest.raises(ValueError, match=told):
+        unpack_state(change(trained.packed()), other.network, other.ema, other.optimizer)
+    assert equal(other.packed(), before)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
@@ -141,13 +186,54 @@ def test_a_folder_in_its_place_is_named(path):
         load_progress(path)
 
 
+def test_no_file_in_its_place_is_named(path):
+    with pytest.raises(CheckpointError, match=path.name):
+        load_progress(path)
+
+
+def test_a_flipped_bit_anywhere_is_found(trained, path):
+    """In the length, the names, the progress or the tensors; what is read is never wrong."""
+    packed = trained.packed()
+    save_checkpoint(path, packed, PROGRESS)
+    whole = path.read_bytes()
+    header = int.from_bytes(whole[:8], "little") + 8
+    generator = np.random.default_rng(0)
+    metadata = whole.index(b"__metadata__"), whole.index(b"__metadata__") + 600
+    places = [*range(8), *generator.integers(*metadata, 60), *generator.integers(8, header, 60)]
+    places += generator.integers(header, len(whole), 40).tolist()
+    found = 0
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(generator.integers(8))
+        path.write_bytes(damaged)
+        try:
+            progress, tensors = load_progress(path), load_tensors(path)
+        except CheckpointError as error:
+            assert path.name in str(error)
+            found += 1
+        else:  # blanks that fill up the header, or the like
+            assert progress == PROGRESS
+            assert equal(tensors, packed)
+    assert found > 0.9 * len(places)
+
+
+def test_numbers_of_the_progress_come_back_to_the_last_bit(path):
+    numbers = [*np.random.default_rng(0).standard_normal(1000).tolist(), math.inf, 5e-324, 2**63]
+    save_checkpoint(path, {"x": torch.ones(1)}, {"numbers": numbers})
+    assert load_progress(path)["numbers"] == numbers
+
+
+# --- while writing ---
+
+
 def test_a_crash_while_writing_leaves_the_former_file(trained, path, monkeypatch, half_written):
     save_checkpoint(path, trained.packed(), PROGRESS)
     before = path.read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save_file", half_written)
-        with pytest.raises(OSError, match="no space left"):
+        with pytest.raises(CheckpointError, match=r"could not be written .*no space left.*the checkpoint before it is"):
             save_checkpoint(path, trained.packed(), PROGRESS | {"step": 8})
+    assert list(path.parent.iterdir()) == [path]
     assert path.read_bytes() == before
     assert load_progress(path) == PROGRESS
     save_checkpoint(path, trained.packed(), PROGRESS | {"step": 9})
@@ -157,6 +243,58 @@ def test_a_crash_while_writing_leaves_the_former_file(trained, path, monkeypatch
 
 def test_a_first_crash_leaves_no_checkpoint(trained, path, monkeypatch, half_written):
     monkeypatch.setattr(checkpoint, "save_file", half_written)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(CheckpointError, match=r"could not be written .*there is none before it.*Free space for \d+ MB"):
         save_checkpoint(path, trained.packed(), PROGRESS)
-    assert not path.exists()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(trained, path):
+    missing = path.parent / "missing" / path.name
+    with pytest.raises(CheckpointError, match=rf"missing/{path.name}: could not be written"):
+        save_checkpoint(missing, trained.packed(), PROGRESS)
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+import torch
+from malaria_diffusion.ddpm.checkpoint import CheckpointError, load_progress, load_tensors, save_checkpoint
+
+path, limit = Path(sys.argv[1]), int(sys.argv[2])
+save_checkpoint(path, {"x": torch.zeros(1000)}, {"step": 1})
+before = path.read_bytes()
+if limit:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+try:
+    save_checkpoint(path, {"x": torch.ones(1_000_000)}, {"step": 2})
+except CheckpointError as error:
+    print(error)
+assert path.read_bytes() == before
+assert load_progress(path) == {"step": 1}
+assert torch.equal(load_tensors(path)["x"], torch.zeros(1000))
+assert list(path.parent.iterdir()) == [path], list(path.parent.iterdir())
+"""
+
+
+def written_to_the_full(command, path):
+    """What a process said that was to write 4 MB where 1 MB is left."""
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"{path}: could not be written (" in result.stdout
+    assert "the checkpoint before it is untouched. Free space for 4 MB and run the same command again" in result.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits to set")
+def test_a_file_that_may_not_grow_leaves_the_former_one(path):
+    written_to_the_full([sys.executable, "-c", FULL_DISK, path, "1000000"], path)
+
+
+def test_a_full_disk_leaves_the_former_file(path):
+    """A file system of 1 MB, in a namespace that ends with the process."""
+    mount = f"mount -t tmpfs -o size=1m tmpfs {shlex.quote(str(path.parent))}"
+    inside = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    if not shutil.which("unshare") or subprocess.run([*inside, mount], capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    command = shlex.join([sys.executable, "-c", FULL_DISK, str(path), "0"])
+    written_to_the_full([*inside, f"{mount} && {command}"], path)

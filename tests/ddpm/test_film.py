@@ -6,7 +6,9 @@ import torch
 
 from malaria_diffusion.ddpm.film import FRAMES, forward_film, reverse_film
 from malaria_diffusion.ddpm.keyed import Purpose, keyed_generator
-from malaria_diffusion.ddpm.parameters import Solver
+from malaria_diffusion.ddpm.model import Model
+from malaria_diffusion.ddpm.network import build_network
+from malaria_diffusion.ddpm.parameters import ScheduleKind, Solver
 from malaria_diffusion.ddpm.process import GaussianDiffusion
 from malaria_diffusion.ddpm.sampling import sample, to_uint8
 
@@ -27,8 +29,10 @@ def test_a_forward_film_leads_from_the_image_to_noise(paper_process, image):
     assert np.abs(apart).max() <= 2  # a signal of sqrt(4e-5) is less than a grey level
 
 
-def test_a_forward_film_loses_the_image_steadily(paper_process, image):
-    film = forward_film(GaussianDiffusion.from_parameters(paper_process), image, 0)
+@pytest.mark.parametrize("schedule", [ScheduleKind.LINEAR, ScheduleKind.COSINE])
+def test_a_forward_film_loses_the_image_steadily(paper_process, image, schedule):
+    diffusion = GaussianDiffusion.from_parameters(paper_process.model_copy(update={"schedule": schedule}))
+    film = forward_film(diffusion, image, 0)
     distances = [np.abs(frame.astype(int) - image.astype(int)).mean() for frame in film.values()]
     assert distances == sorted(distances)
     assert distances[-1] > 30
@@ -53,7 +57,8 @@ def test_another_seed_gives_another_film(process, image):
 
 
 @pytest.mark.parametrize(
-    ("solver", "evaluations"), [(Solver.ANCESTRAL, None), (Solver.DPM_SOLVER, 10), (Solver.UNIPC, 4)]
+    ("solver", "evaluations"),
+    [(Solver.ANCESTRAL, None), (Solver.DDIM, 5), (Solver.DPM_SOLVER, 10), (Solver.UNIPC, 4)],
 )
 @pytest.mark.parametrize("label", [0, 1])
 def test_a_reverse_film_leads_from_noise_to_the_sampled_image(model, sampling_parameters, solver, evaluations, label):
@@ -68,3 +73,20 @@ def test_a_reverse_film_leads_from_noise_to_the_sampled_image(model, sampling_pa
     image = sample(model.network, model.diffusion, np.array([label]), 8, settings, progress=False)[0]
     assert np.abs(film[made].astype(int) - image.astype(int)).max() <= 1
     assert not np.array_equal(film[0], film[made])
+
+
+def test_a_guided_reverse_film_is_of_the_guided_image(model, sampling_parameters):
+    training = model.lineage.training.model_copy(update={"label_dropout": 0.1})
+    lineage = model.lineage.model_copy(update={"training": training})
+    network = build_network(lineage.network, lineage.size, 2, unconditional=True)
+    guided = Model(network.eval(), model.diffusion, lineage)
+    settings = sampling_parameters.model_copy(update={"guidance": 3.0, "seed": 1})
+    film = reverse_film(guided, 1, settings)
+    image = sample(network, model.diffusion, np.array([1]), 8, settings, lineage.null_class, progress=False)[0]
+    assert np.abs(film[20].astype(int) - image.astype(int)).max() <= 1
+    assert not np.array_equal(film[20], reverse_film(guided, 1, settings.model_copy(update={"guidance": 1.0}))[20])
+
+
+def test_a_film_of_few_steps_has_as_many_frames(process, image):
+    few = GaussianDiffusion.from_parameters(process.model_copy(update={"timesteps": 4}))
+    assert list(forward_film(few, image, 0)) == [0, 1, 2, 3, 4]

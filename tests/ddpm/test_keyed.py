@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from malaria_diffusion.ddpm.keyed import Purpose, draw_samples, keyed_generator
+from malaria_diffusion.ddpm.keyed import Draw, Purpose, draw_samples, keyed_generator
 
 # fixed seeds make these tests deterministic; the level only says how unlucky a right implementation may be
 LEVEL = 1e-4
@@ -22,7 +22,7 @@ def test_same_key_same_numbers():
 def test_any_other_key_other_numbers():
     keys = list(itertools.product([0, 1, 2**32, 2**63 - 1], Purpose, [0, 1, 2**32, 2**62]))
     drawn = {key: tuple(keyed_generator(*key).integers(2**63, size=2)) for key in keys}
-    assert len(set(drawn.values())) == len(keys) == 4 * 5 * 4
+    assert len(set(drawn.values())) == len(keys) == 4 * 6 * 4
 
 
 def test_streams_of_neighbouring_indices_do_not_overlap():
@@ -44,9 +44,9 @@ def test_draws_of_a_sample_do_not_depend_on_its_batch():
     together = draw_samples(0, Purpose.SAMPLE, range(10, 20), 1000, SHAPE)
     alone = [draw_samples(0, Purpose.SAMPLE, [index], 1000, SHAPE) for index in range(10, 20)]
     shuffled = draw_samples(0, Purpose.SAMPLE, list(reversed(range(10, 20))), 1000, SHAPE)
-    for field in range(3):
-        assert torch.equal(together[field], torch.cat([draw[field] for draw in alone]))
-        assert torch.equal(together[field], shuffled[field].flip(0))
+    for field in Draw._fields:
+        assert torch.equal(getattr(together, field), torch.cat([getattr(draw, field) for draw in alone]))
+        assert torch.equal(getattr(together, field), getattr(shuffled, field).flip(0))
 
 
 @pytest.mark.parametrize("change", ["seed", "purpose", "index"])
@@ -62,12 +62,22 @@ def test_draws_change_with_each_part_of_the_key(change):
     assert not torch.isin(before.epsilon, after.epsilon).any()
     assert not torch.equal(before.t, after.t)
     assert not torch.equal(before.flips, after.flips)
+    assert not torch.isin(before.drops, after.drops).any()
 
 
 def test_draws_have_the_promised_types():
     draw = draw_samples(0, Purpose.SAMPLE, range(5), 10, SHAPE)
-    assert (draw.t.dtype, draw.epsilon.dtype, draw.flips.dtype) == (torch.int64, torch.float32, torch.bool)
-    assert (draw.t.shape, draw.epsilon.shape, draw.flips.shape) == ((5,), (5, *SHAPE), (5, 2))
+    assert [part.dtype for part in draw] == [torch.int64, torch.float32, torch.bool, torch.float64]
+    assert [tuple(part.shape) for part in draw] == [(5,), (5, *SHAPE), (5, 2), (5,)]
+
+
+def test_a_draw_of_nothing_is_empty():
+    assert [tuple(part.shape) for part in draw_samples(0, Purpose.SAMPLE, [], 10, SHAPE)] == [
+        (0,),
+        (0, *SHAPE),
+        (0, 2),
+        (0,),
+    ]
 
 
 def test_distributions_of_the_draws():
@@ -78,6 +88,14 @@ def test_distributions_of_the_draws():
     assert stats.kstest(draw.epsilon.numpy().ravel(), "norm").pvalue > LEVEL
     combinations = torch.bincount(draw.flips[:, 0] * 2 + draw.flips[:, 1], minlength=4)
     assert stats.chisquare(combinations.numpy()).pvalue > LEVEL
+    assert stats.kstest(draw.drops.numpy(), "uniform").pvalue > LEVEL
+
+
+def test_flips_and_drops_are_independent():
+    draw = draw_samples(0, Purpose.SAMPLE, range(4000), 10, (1,))
+    for flips in draw.flips.T:
+        assert stats.ks_2samp(draw.drops[flips].numpy(), draw.drops[~flips].numpy()).pvalue > LEVEL
+    assert stats.pearsonr(draw.t.numpy(), draw.drops.numpy()).pvalue > LEVEL
 
 
 def test_noise_is_independent_of_the_timestep():

@@ -6,15 +6,15 @@ from pydantic import ValidationError
 from torch import nn
 
 from malaria_diffusion.ddpm.network import build_network
-from malaria_diffusion.ddpm.parameters import NetworkParameters
+from malaria_diffusion.ddpm.parameters import BoundParameters, NetworkParameters
 
 
 @pytest.fixture
 def build(network_parameters):
-    def build_with(size=8, num_classes=2, **changes):
+    def build_with(size=8, num_classes=2, unconditional=False, **changes):
         torch.manual_seed(0)
         changed = NetworkParameters(**network_parameters.model_dump() | changes)
-        return build_network(changed, size, num_classes).eval()
+        return build_network(changed, size, num_classes, unconditional).eval()
 
     return build_with
 
@@ -65,9 +65,17 @@ def test_answer_for_an_image_does_not_depend_on_its_batch(build):
     assert torch.allclose(answer(network, x_t, 5, 1)[2:3], answer(network, x_t[2:3], 5, 1), atol=1e-5)
 
 
-def test_a_class_too_many_is_an_error(build):
+@pytest.mark.parametrize("unconditional", [False, True])
+def test_a_class_too_many_is_an_error(build, unconditional):
     with pytest.raises(IndexError):
-        answer(build(num_classes=2), torch.randn(1, 3, 8, 8), 5, 2)
+        answer(build(num_classes=2, unconditional=unconditional), torch.randn(1, 3, 8, 8), 5, 2 + unconditional)
+
+
+def test_an_unconditional_network_knows_one_class_more_with_an_answer_of_its_own(build):
+    network = build(num_classes=2, unconditional=True)
+    x_t = torch.randn(1, 3, 8, 8)
+    free = answer(network, x_t, 5, 2)
+    assert all((free - answer(network, x_t, 5, label)).abs().max() > 1e-4 for label in range(2))
 
 
 @pytest.mark.parametrize(("size", "channels"), [(9, [8, 16]), (10, [8, 8, 16]), (8, [8] * 5)])
@@ -108,6 +116,7 @@ def test_narrow_networks_work_or_are_refused_by_name(build, channels, sides):
 
 BAD_PROCESS = [
     ({"timesteps": 1}, "timesteps"),
+    ({"schedule": "sigmoid"}, "schedule"),
     ({"beta_start": 0.0}, "beta_start"),
     ({"beta_end": 1.0}, "beta_end"),
     ({"beta_start": 0.4, "beta_end": 0.3}, r"beta_start \(0\.4\).*beta_end \(0\.3\)"),
@@ -127,22 +136,35 @@ BAD_TRAINING = [
     ({"epochs": 5, "decay_epochs": 4}, r"epochs \(5\).*decay_epochs \(4\)"),
     ({"epochs": 0}, "epochs"),
     ({"batch_size": 0}, "batch_size"),
+    ({"accumulation": 0}, "accumulation"),
+    ({"loss": "l1"}, "loss"),
+    ({"label_dropout": 1.0}, "label_dropout"),
+    ({"label_dropout": -0.1}, "label_dropout"),
     ({"optimizer": "sgd"}, "optimizer"),
     ({"learning_rate": 0}, "learning_rate"),
+    ({"weight_decay": -0.1}, "weight_decay"),
+    ({"weight_decay": 1.0}, "weight_decay"),
     ({"warmup_steps": -1}, "warmup_steps"),
     ({"gradient_clip": 0}, "gradient_clip"),
     ({"ema_decay": 1.0}, "ema_decay"),
     ({"precision": "float16"}, "precision"),
+    ({"compile": "always"}, "compile"),
     ({"device": "tpu"}, "device"),
     ({"seed": -1}, "seed"),
-    ({"grid_epochs": 0}, "grid_epochs"),
+    ({"quality_epochs": 0}, "quality_epochs"),
+    ({"epochs": 2, "quality_epochs": 3}, r"quality_epochs \(3\) exceeds epochs \(2\)"),
+    ({"quality_images": 1}, "quality_images"),
 ]
 BAD_SAMPLING = [
     ({"evaluations": 10}, r"evaluations.*solver=ancestral, evaluations=10"),
+    ({"solver": "ddim"}, r"evaluations.*solver=ddim, evaluations=None"),
     ({"solver": "dpm-solver++"}, r"evaluations.*solver=dpm-solver\+\+, evaluations=None"),
     ({"solver": "unipc"}, r"evaluations.*solver=unipc, evaluations=None"),
     ({"solver": "unipc", "evaluations": 3}, "evaluations"),
-    ({"solver": "ddim", "evaluations": 10}, "solver"),
+    ({"solver": "euler", "evaluations": 10}, "solver"),
+    ({"variance": "learned"}, "variance"),
+    ({"clipping": True}, "clipping"),
+    ({"guidance": -1.0}, "guidance"),
     ({"count": -1}, r"count.*-1"),
     ({"count": {"dark": 3, "bright": -1}}, r"count.*-1"),
     ({"count": 0}, "count"),
@@ -151,6 +173,12 @@ BAD_SAMPLING = [
     ({"batch_size": 0}, "batch_size"),
     ({"seed": -1}, "seed"),
 ]
+BAD_BOUND = [({"images": 0}, "images"), ({"steps": 0}, "steps"), ({"seed": -1}, "seed")]
+
+
+@pytest.fixture
+def bound_parameters():
+    return BoundParameters(images=4, steps=3, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +186,8 @@ BAD_SAMPLING = [
     [("process", *case) for case in BAD_PROCESS]
     + [("network_parameters", *case) for case in BAD_NETWORK]
     + [("parameters", *case) for case in BAD_TRAINING]
-    + [("sampling_parameters", *case) for case in BAD_SAMPLING],
+    + [("sampling_parameters", *case) for case in BAD_SAMPLING]
+    + [("bound_parameters", *case) for case in BAD_BOUND],
 )
 def test_nonsense_is_refused_by_name(request, fixture, changes, message):
     good = request.getfixturevalue(fixture)
@@ -166,7 +195,7 @@ def test_nonsense_is_refused_by_name(request, fixture, changes, message):
         type(good)(**good.model_dump() | changes)
 
 
-FIXTURES = ["process", "network_parameters", "parameters", "sampling_parameters"]
+FIXTURES = ["process", "network_parameters", "parameters", "sampling_parameters", "bound_parameters"]
 
 
 @pytest.mark.parametrize("fixture", FIXTURES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from malaria_diffusion.errors import UserError
 
-FORMAT = "malaria_diffusion training 1"
+FORMAT = "malaria_diffusion training 2"
 
 
 class CheckpointError(UserError):
@@ -22,13 +23,32 @@ class CheckpointError(UserError):
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
-    """Write beside, flush, rename: a process killed at any moment leaves the old file or the new one."""
+    """Write beside, flush, rename: a process killed at any moment leaves the old file or the new one.
+
+    Raises:
+        CheckpointError: it cannot be written, as on a full disk; the former file is untouched.
+    """
     beside = path.with_suffix(".tmp")
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(contiguous, beside, metadata={"format": FORMAT, "progress": json.dumps(progress)})
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())
-    beside.replace(path)
+    written = json.dumps(progress)
+    metadata = {
+        "format": FORMAT,
+        "progress": written,
+        "progress_sha256": _digest_text(written),
+        "tensors_sha256": _digest_tensors(contiguous),
+    }
+    try:
+        save_file(contiguous, beside, metadata=metadata)
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except (SafetensorError, OSError) as error:
+        beside.unlink(missing_ok=True)
+        kept = "the checkpoint before it is untouched" if path.exists() else "there is none before it"
+        raise CheckpointError(
+            f"{path}: could not be written ({error}); {kept}. Free space for "
+            f"{sum(tensor.nbytes for tensor in contiguous.values()) / 1e6:,.0f} MB and run the same command again"
+        ) from error
 
 
 def load_progress(path: Path) -> dict[str, Any]:
@@ -37,7 +57,10 @@ def load_progress(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is damaged or something else.
     """
-    return json.loads(_open(path).metadata()["progress"])
+    metadata = _open(path).metadata()
+    if metadata.get("progress_sha256") != _digest_text(metadata.get("progress", "")):
+        raise _damaged(path, "its progress does not match its checksum")
+    return json.loads(metadata["progress"])
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -47,12 +70,15 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         CheckpointError: the file is damaged or something else.
     """
     file = _open(path)
-    return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+    if file.metadata().get("tensors_sha256") != _digest_tensors(tensors):
+        raise _damaged(path, "its tensors do not match their checksum")
+    return tensors
 
 
-def pack_state(network: nn.Module, ema: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def pack_state(module: nn.Module, ema: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Weights, averaged weights and optimizer state as one flat dict."""
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    tensors = {f"weights.{name}": tensor for name, tensor in module.state_dict().items()}
     tensors |= {f"ema.{name}": tensor for name, tensor in ema.items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
@@ -60,19 +86,34 @@ def pack_state(network: nn.Module, ema: dict[str, Tensor], optimizer: torch.opti
 
 
 def unpack_state(
-    tensors: dict[str, Tensor], network: nn.Module, ema: dict[str, Tensor], optimizer: torch.optim.Optimizer
+    tensors: dict[str, Tensor], module: nn.Module, ema: dict[str, Tensor], optimizer: torch.optim.Optimizer
 ) -> None:
-    """Put what `pack_state` made back, in place."""
-    network.load_state_dict(select(tensors, "network."))
-    for name, tensor in select(tensors, "ema.").items():
-        ema[name].copy_(tensor)
+    """Put what `pack_state` made after a step back, in place.
+
+    Raises:
+        ValueError: the tensors are not those of such a state; nothing has been changed.
+    """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    expected = {f"weights.{name}": tensor.shape for name, tensor in module.state_dict().items()}
+    expected |= {f"ema.{name}": tensor.shape for name, tensor in ema.items()}
+    for index, parameter in enumerate(parameters):
+        shapes = {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
+        expected |= {f"optimizer.{index}.{name}": shape for name, shape in shapes.items()}
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if found.get(name) != expected.get(name):
+            raise ValueError(f"{name} is {_shape(found.get(name))}, expected {_shape(expected.get(name))}")
+
+    module.load_state_dict(select(tensors, "weights."))
     state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in select(tensors, "optimizer.").items():
-        index, name = key.split(".")
-        # moments must lie in memory as their parameter does (channels last): fused optimizers walk both side by side
-        like = parameters[int(index)]
-        state.setdefault(int(index), {})[name] = torch.empty_like(like).copy_(tensor) if tensor.ndim else tensor
+    with torch.no_grad():
+        for name, tensor in select(tensors, "ema.").items():
+            ema[name].copy_(tensor)
+        for key, tensor in select(tensors, "optimizer.").items():
+            index, name = key.split(".")
+            # moments must lie in memory as their parameter does (channels last): fused optimizers walk both abreast
+            laid_out = tensor if name == "step" else torch.empty_like(parameters[int(index)]).copy_(tensor)
+            state.setdefault(int(index), {})[name] = laid_out
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
@@ -81,14 +122,34 @@ def select(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
+def _shape(shape: torch.Size | None) -> str:
+    return "absent" if shape is None else f"of shape {tuple(shape)}"
+
+
+def _digest_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _digest_tensors(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 def _open(path: Path) -> Any:
     try:
         file = safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path}: not a whole checkpoint ({error}); move it away to train from the start, or put a good copy there"
-        ) from error
+        raise _damaged(path, str(error)) from error
     found = (file.metadata() or {}).get("format")
     if found != FORMAT:
         raise CheckpointError(f"{path}: found format {found!r}, expected {FORMAT!r}; move the file away")
     return file
+
+
+def _damaged(path: Path, why: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: not a whole checkpoint ({why}); move it away to train from the start, or put a good copy there"
+    )

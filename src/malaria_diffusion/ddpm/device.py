@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from malaria_diffusion.ddpm.parameters import DeviceName, PrecisionName
@@ -11,15 +13,17 @@ from malaria_diffusion.errors import UserError
 def resolve_device(name: DeviceName) -> torch.device:
     """The device `name` stands for; "auto" is CUDA if there is one, else MPS, else the CPU.
 
+    Of several GPUs each process of a machine takes its own.
+
     Raises:
-        ValueError: the device is asked for by name and not there.
+        UserError: the device is asked for by name and not there.
     """
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        return torch.device(next(device for device in ("cuda", "mps", "cpu") if there[device]))
+        name = next(device for device in ("cuda", "mps", "cpu") if there[device])
     if not there[name]:
         raise UserError(f"device {name!r} is not available here, only {[d for d in there if there[d]]}; or use 'auto'")
-    return torch.device(name)
+    return torch.device(name, int(os.environ.get("LOCAL_RANK", "0"))) if name == "cuda" else torch.device(name)
 
 
 def resolve_precision(name: PrecisionName, device: torch.device) -> torch.dtype:

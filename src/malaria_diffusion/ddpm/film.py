@@ -42,6 +42,9 @@ def reverse_film(model: Model, label: int, parameters: SamplingParameters) -> di
     Returns:
         uint8 (3, S, S) by number of network evaluations made.
     """
-    states = sample_states(model.network, model.diffusion, np.array([label]), model.lineage.size, parameters)
+    lineage = model.lineage
+    states = sample_states(
+        model.network, model.diffusion, np.array([label]), lineage.size, parameters, lineage.null_class
+    )
     chosen = np.linspace(0, len(states) - 1, FRAMES).round().astype(int)
     return {int(step): to_uint8(states[step])[0].cpu().numpy() for step in chosen}

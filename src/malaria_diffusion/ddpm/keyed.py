@@ -22,6 +22,7 @@ class Purpose(IntEnum):
     SAMPLE = 2
     VALIDATION = 3
     IMAGE = 4
+    BOUND = 5
 
 
 def keyed_generator(seed: int, purpose: Purpose, index: int) -> np.random.Generator:
@@ -37,23 +38,26 @@ class Draw(NamedTuple):
         t: int64, (B,), 0 to T - 1, uniform.
         epsilon: float32, (B, C, H, W), standard normal.
         flips: bool, (B, 2): vertical, horizontal.
+        drops: float64, (B,), uniform in [0, 1): below the share of labels to drop, the label is dropped.
     """
 
     t: Tensor
     epsilon: Tensor
     flips: Tensor
+    drops: Tensor
 
 
 def draw_samples(
     seed: int, purpose: Purpose, indices: range | list[int], timesteps: int, shape: tuple[int, ...]
 ) -> Draw:
-    """Draw timestep, noise and flips of the samples `indices`, each from its own stream."""
+    """Draw timestep, flips, label drop and noise of the samples `indices`, each from its own stream."""
     epsilon = np.empty((len(indices), *shape), dtype=np.float32)
     t = np.empty(len(indices), dtype=np.int64)
-    flips = np.empty((len(indices), 2), dtype=bool)
+    uniform = np.empty((len(indices), 3))
     for row, index in enumerate(indices):
         generator = keyed_generator(seed, purpose, index)
         t[row] = generator.integers(timesteps)
-        flips[row] = generator.random(2) < 0.5
+        generator.random(out=uniform[row])
         generator.standard_normal(dtype=np.float32, out=epsilon[row])
-    return Draw(torch.from_numpy(t), torch.from_numpy(epsilon), torch.from_numpy(flips))
+    flips, drops = torch.from_numpy(uniform[:, :2] < 0.5), torch.from_numpy(uniform[:, 2])
+    return Draw(torch.from_numpy(t), torch.from_numpy(epsilon), flips, drops)

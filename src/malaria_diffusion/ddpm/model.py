@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor
 
+from malaria_diffusion.ddpm.checkpoint import select
 from malaria_diffusion.ddpm.network import build_network
-from malaria_diffusion.ddpm.parameters import NetworkParameters, ProcessParameters, TrainingParameters
+from malaria_diffusion.ddpm.parameters import (
+    Clipping,
+    NetworkParameters,
+    ProcessParameters,
+    ScheduleKind,
+    TrainingParameters,
+)
 from malaria_diffusion.ddpm.process import GaussianDiffusion
-from malaria_diffusion.ddpm.sampling import FAST_SETTINGS
+from malaria_diffusion.ddpm.sampling import solver_config
+from malaria_diffusion.ddpm.schedule import LearnedSchedule, schedule_from_betas, schedule_from_parameters
+from malaria_diffusion.errors import UserError
 from malaria_diffusion.parameters import Parameters
 
 LINEAGE = "lineage.json"
+PARTS = ("unet/config.json", "unet/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json")
 
 
 class Lineage(Parameters):
@@ -26,7 +37,10 @@ class Lineage(Parameters):
         identity: Name of the training, see `training_identity`.
         epochs: Length of the training.
         images_seen: Training images drawn in all.
+        best_epoch: The epoch whose averaged weights these are; None before the training.
+        kernel_distance: Theirs to the validation cells.
         cells_fingerprint: Of the packed cells.
+        training_cells_fingerprint: Of the names and classes of those that were trained on.
         class_names: In the order of the class indices.
         size: Side of the images in pixels.
         training_people: Everyone a training cell is of.
@@ -41,7 +55,10 @@ class Lineage(Parameters):
     identity: str
     epochs: int
     images_seen: int
+    best_epoch: int | None = None
+    kernel_distance: float | None = None
     cells_fingerprint: str
+    training_cells_fingerprint: str
     class_names: list[str]
     size: int
     training_people: list[str]
@@ -52,57 +69,74 @@ class Lineage(Parameters):
     network: NetworkParameters
     training: TrainingParameters
 
+    @property
+    def null_class(self) -> int | None:
+        """The class that stands for none, if the network was trained to do without."""
+        return len(self.class_names) if self.training.label_dropout else None
+
 
 class Model(NamedTuple):
-    """A network ready to sample from, and where it comes from."""
+    """A network ready to sample from, the process it was trained for, and where it comes from."""
 
     network: UNet2DModel
+    diffusion: GaussianDiffusion
     lineage: Lineage
-
-    @property
-    def diffusion(self) -> GaussianDiffusion:
-        """The process the network was trained for."""
-        return GaussianDiffusion.from_parameters(self.lineage.process)
 
 
 def model_from_weights(weights: dict[str, Tensor], lineage: Lineage) -> Model:
-    """A model with given (averaged) weights."""
-    network = build_network(lineage.network, lineage.size, len(lineage.class_names))
-    network.load_state_dict(weights)
-    return Model(network.eval(), lineage)
+    """A model with the (averaged) weights of a training."""
+    network = build_network(lineage.network, lineage.size, len(lineage.class_names), lineage.null_class is not None)
+    network.load_state_dict(select(weights, "network."))
+    schedule = schedule_from_parameters(lineage.process)
+    if lineage.process.schedule is ScheduleKind.LEARNED:
+        learned = LearnedSchedule(schedule)
+        learned.load_state_dict(select(weights, "schedule."))
+        with torch.no_grad():
+            schedule = learned()
+    return Model(network.eval(), GaussianDiffusion(schedule, lineage.process.prediction), lineage)
 
 
 def save_model(model: Model, folder: Path) -> None:
     """Write the model into `folder` as unet/, scheduler/ and lineage.json."""
     model.network.save_pretrained(folder / "unet", safe_serialization=True)
-    process = model.lineage.process
-    scheduler = DDPMScheduler(
-        num_train_timesteps=process.timesteps,
-        beta_start=process.beta_start,
-        beta_end=process.beta_end,
-        beta_schedule="linear",
-        prediction_type=process.prediction.value,
-        clip_sample=True,
-        timestep_spacing="linspace",
-    )
-    scheduler.register_to_config(**FAST_SETTINGS)  # kept by from_config of the fast solvers
-    scheduler.save_pretrained(folder / "scheduler")
-    (folder / LINEAGE).write_text(model.lineage.model_dump_json(indent=1))
+    DDPMScheduler.from_config(solver_config(model.diffusion, Clipping.STATIC)).save_pretrained(folder / "scheduler")
+    lineage = model.lineage.model_dump(mode="json")
+    (folder / LINEAGE).write_text(json.dumps(lineage | {"sha256": _checksums(folder, lineage)}, indent=1))
 
 
 def load_model(folder: Path) -> Model:
     """Read what `save_model` wrote.
 
     Raises:
-        FileNotFoundError: there is no model.
-        ValueError: its lineage is damaged.
+        UserError: there is no model, or a file of it is missing, damaged or of another model.
     """
     path = folder / LINEAGE
+    again = "put a good copy there, or export the model again with `kedro run --pipeline diffusion`"
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no model here; train one with `kedro run --pipeline diffusion`")
+        raise UserError(f"{path}: no model here; train one with `kedro run --pipeline diffusion`")
     try:
-        lineage = Lineage.model_validate_json(path.read_text())
-    except (ValueError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: not the lineage of a model ({error})") from error
+        stored = json.loads(path.read_text())
+        expected = dict(stored.pop("sha256"))
+        lineage = Lineage.model_validate(stored)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not the lineage of a model ({error}); {again}") from error
+    for name, found in _checksums(folder, stored).items():
+        if found != expected.get(name):
+            raise UserError(f"{folder / name}: found sha256 {found}, {path} names {expected.get(name)}; {again}")
     network = UNet2DModel.from_pretrained(folder / "unet", torch_dtype=torch.float32, local_files_only=True)
-    return Model(network.eval(), lineage)
+    config = DDPMScheduler.load_config(folder / "scheduler", local_files_only=True)
+    schedule = schedule_from_betas(torch.tensor(config["trained_betas"], dtype=torch.float64))
+    return Model(network.eval(), GaussianDiffusion(schedule, lineage.process.prediction), lineage)
+
+
+def _checksums(folder: Path, lineage: dict[str, Any]) -> dict[str, str]:
+    """sha256 of the lineage without them, and of the other files; "no file" of one that is missing."""
+    found = {LINEAGE: hashlib.sha256(json.dumps(lineage).encode()).hexdigest()}
+    return found | {name: _sha256(folder / name) for name in PARTS}
+
+
+def _sha256(path: Path) -> str:
+    if not path.is_file():
+        return "no file"
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,8 +8,12 @@ from malaria_diffusion.ddpm.parameters import NetworkParameters
 from malaria_diffusion.errors import UserError
 
 
-def build_network(parameters: NetworkParameters, size: int, num_classes: int) -> UNet2DModel:
+def build_network(
+    parameters: NetworkParameters, size: int, num_classes: int, unconditional: bool = False
+) -> UNet2DModel:
     """A network for (B, 3, size, size) images in [-1, 1] of `num_classes` classes, randomly initialised.
+
+    With `unconditional` it knows one class more, the last, for images whose class is not told.
 
     Call it as `network(x_t, t, class_labels=labels).sample`.
 
@@ -37,5 +41,5 @@ def build_network(parameters: NetworkParameters, size: int, num_classes: int) ->
         up_block_types=tuple("AttnUpBlock2D" if yes else "UpBlock2D" for yes in reversed(with_attention)),
         norm_num_groups=parameters.norm_groups,
         dropout=parameters.dropout,
-        num_class_embeds=num_classes,
+        num_class_embeds=num_classes + unconditional,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,19 +14,41 @@ from tqdm.auto import tqdm
 
 from malaria_diffusion.ddpm.device import resolve_device, resolve_precision
 from malaria_diffusion.ddpm.keyed import Purpose, keyed_generator
-from malaria_diffusion.ddpm.parameters import SamplingParameters, Solver
-from malaria_diffusion.ddpm.process import GaussianDiffusion
+from malaria_diffusion.ddpm.parameters import Clipping, SamplingParameters, Solver
+from malaria_diffusion.ddpm.process import DYNAMIC_LIMIT, DYNAMIC_QUANTILE, GaussianDiffusion
+from malaria_diffusion.ddpm.processes import join_processes
 from malaria_diffusion.errors import UserError
 
-# steps even in log-SNR: even ones in t leave a last step so large that it averages fine texture away
-FAST_SETTINGS = {"use_exponential_sigmas": True}
+# Where the fast solvers begin at the latest, as sqrt((1 - alpha_bar) / alpha_bar): the end of the linear schedule. From
+# the end of the cosine one, 20,000, steps even in log-SNR would be spent where there is nothing to be seen.
+SIGMA_MAX = 160.0
+
+
+def solver_config(diffusion: GaussianDiffusion, clipping: Clipping) -> dict[str, Any]:
+    """The process and how to walk it back, in the words of diffusers' schedulers; each takes what it knows."""
+    last = float(diffusion.schedule.alpha_bars[-1])
+    return {
+        "num_train_timesteps": diffusion.timesteps,
+        "trained_betas": diffusion.schedule.betas.tolist(),
+        "prediction_type": diffusion.prediction.value,
+        # steps even in log-SNR: even ones in t leave a last step so large that it averages fine texture away
+        "use_exponential_sigmas": True,
+        "sigma_max": SIGMA_MAX if (1 - last) / last > SIGMA_MAX**2 else None,
+        # of solvers with even steps in t: the first is the noisiest
+        "timestep_spacing": "trailing",
+        # clipping to [-1, 1] is thresholding with a largest value of 1
+        "clip_sample": False,
+        "thresholding": clipping is not Clipping.NONE,
+        "dynamic_thresholding_ratio": DYNAMIC_QUANTILE,
+        "sample_max_value": DYNAMIC_LIMIT if clipping is Clipping.DYNAMIC else 1.0,
+    }
 
 
 def labels_to_sample(count: int | dict[str, int], class_names: list[str]) -> NDArray[np.int64]:
     """The class of each image to generate, (N,), class after class.
 
     Raises:
-        ValueError: a class is asked for that the model does not know.
+        UserError: a class is asked for that the model does not know.
     """
     per_class = count if isinstance(count, dict) else dict.fromkeys(class_names, count)
     unknown = sorted(set(per_class) - set(class_names))
@@ -34,10 +57,19 @@ def labels_to_sample(count: int | dict[str, int], class_names: list[str]) -> NDA
     return np.repeat(np.arange(len(class_names)), [per_class.get(name, 0) for name in class_names])
 
 
-def check_evaluations(parameters: SamplingParameters, timesteps: int) -> None:
-    """Raise ValueError if a solver is asked for more evaluations than the process has steps."""
+def check_sampling(parameters: SamplingParameters, timesteps: int, null_class: int | None) -> None:
+    """Find out before any work whether a model can do what is asked.
+
+    Raises:
+        UserError: more evaluations than the process has steps, or guidance of a network that always needs the class.
+    """
     if parameters.evaluations is not None and parameters.evaluations > timesteps:
         raise UserError(f"diffusion.sampling.evaluations is {parameters.evaluations}, at most T = {timesteps}")
+    if parameters.guidance != 1 and null_class is None:
+        raise UserError(
+            f"diffusion.sampling.guidance is {parameters.guidance}, but this network was trained with the class always "
+            "told: use 1, or train with diffusion.training.label_dropout above 0 (0.1, say)"
+        )
 
 
 @torch.no_grad()
@@ -47,30 +79,45 @@ def sample(
     labels: NDArray[np.int64],
     size: int,
     parameters: SamplingParameters,
+    null_class: int | None = None,
     progress: bool = True,
 ) -> NDArray[np.uint8]:
-    """Generate one image for each of `labels`.
+    """Generate one image for each of `labels`; several processes share the work and all get the result.
 
-    All randomness of image k comes from the stream (seed, k), so neither the batch size nor the number of images
-    changes it.
+    All randomness of image k comes from the stream (seed, k), so neither the batch size, nor the number of images or
+    processes changes it.
+
+    Args:
+        network: As of `build_network`.
+        diffusion: The process it was trained for.
+        labels: Class of each image, (N,).
+        size: Side of the images.
+        parameters: How.
+        null_class: The class that stands for none, if the network knows one.
+        progress: Show a bar.
 
     Returns:
         uint8, (N, 3, size, size), RGB.
     """
-    images = np.empty((len(labels), 3, size, size), dtype=np.uint8)
+    processes = join_processes(resolve_device(parameters.device))
+    mine = processes.share(len(labels))
+    images = np.empty((len(mine), 3, size, size), dtype=np.uint8)
     evaluations = parameters.evaluations or diffusion.timesteps
     with tqdm(
-        total=len(labels) * (evaluations + 1), desc=f"sampling ({parameters.solver})", unit="step", disable=not progress
+        total=len(mine) * (evaluations + 1),
+        desc=f"sampling ({parameters.solver})",
+        unit="step",
+        disable=not (progress and processes.is_main),
     ) as bar:
-        for start in range(0, len(labels), parameters.batch_size):
-            part = labels[start : start + parameters.batch_size]
-            for state in _states(network, diffusion, part, start, size, parameters):
+        for start in range(mine.start, mine.stop, parameters.batch_size):
+            part = range(start, min(start + parameters.batch_size, mine.stop))
+            for state in _states(network, diffusion, labels, part, size, parameters, null_class):
                 x_t = state
                 bar.update(len(part))
             if not bool(x_t.isfinite().all()):
-                raise UserError(f"images {start} to {start + len(part) - 1} are not finite; set precision to float32")
-            images[start : start + len(part)] = to_uint8(x_t).cpu().numpy()
-    return images
+                raise UserError(f"images {part.start} to {part.stop - 1} are not finite; set precision to float32")
+            images[part.start - mine.start : part.stop - mine.start] = to_uint8(x_t).cpu().numpy()
+    return processes.concatenate(images)
 
 
 @torch.no_grad()
@@ -80,9 +127,10 @@ def sample_states(
     labels: NDArray[np.int64],
     size: int,
     parameters: SamplingParameters,
+    null_class: int | None = None,
 ) -> list[Tensor]:
     """Every state on the way of one batch: pure noise first, the images last; (N, 3, size, size) each."""
-    return list(_states(network, diffusion, labels, 0, size, parameters))
+    return list(_states(network, diffusion, labels, range(len(labels)), size, parameters, null_class))
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -91,45 +139,59 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def fast_solver(
-    diffusion: GaussianDiffusion, solver: Solver, evaluations: int
+    diffusion: GaussianDiffusion, solver: Solver, evaluations: int, clipping: Clipping
 ) -> DPMSolverMultistepScheduler | UniPCMultistepScheduler:
     """diffusers' scheduler for `solver` on this process's own betas, set to `evaluations` steps."""
-    kind = {Solver.DPM_SOLVER: DPMSolverMultistepScheduler, Solver.UNIPC: UniPCMultistepScheduler}[solver]
-    scheduler = kind(
-        num_train_timesteps=diffusion.timesteps,
-        trained_betas=diffusion.schedule.betas.numpy(),
-        prediction_type=diffusion.prediction.value,
-        **FAST_SETTINGS,
-    )
-    scheduler.set_timesteps(evaluations)
+    config = solver_config(diffusion, clipping)
+    if solver is Solver.DDIM:
+        # DPM-Solver++ of order 1 is DDIM (Lu et al. 2022, section 4); diffusers' class of that name goes wrong unless
+        # `evaluations` divides T
+        scheduler = DPMSolverMultistepScheduler.from_config(config, solver_order=1, use_exponential_sigmas=False)
+        steps = range(evaluations, 0, -1)
+        scheduler.set_timesteps(timesteps=[round(diffusion.timesteps * step / evaluations) - 1 for step in steps])
+    else:
+        kind = UniPCMultistepScheduler if solver is Solver.UNIPC else DPMSolverMultistepScheduler
+        scheduler = kind.from_config(config)
+        scheduler.set_timesteps(evaluations)
+    scheduler.set_begin_index(0)  # found by the first timestep otherwise, which may occur twice
     return scheduler
 
 
 def _states(
     network: nn.Module,
     diffusion: GaussianDiffusion,
-    labels: NDArray[np.int64],
-    first: int,
+    all_labels: NDArray[np.int64],
+    indices: range,
     size: int,
     parameters: SamplingParameters,
+    null_class: int | None,
 ) -> Iterator[Tensor]:
-    """Walk the reverse process of images `first`, `first` + 1, ... and yield each state."""
-    check_evaluations(parameters, diffusion.timesteps)
+    """Walk the reverse process of the images `indices` and yield each state."""
+    check_sampling(parameters, diffusion.timesteps, null_class)
     device = resolve_device(parameters.device)
     dtype = resolve_precision(parameters.precision, device)
     network = network.to(device, memory_format=torch.channels_last).eval()
-    streams = [keyed_generator(parameters.seed, Purpose.IMAGE, first + row) for row in range(len(labels))]
-    classes = torch.from_numpy(labels).to(device)
+    diffusion = diffusion.to(device)
+    streams = [keyed_generator(parameters.seed, Purpose.IMAGE, index) for index in indices]
+    labels = torch.from_numpy(all_labels[indices.start : indices.stop]).to(device)
 
     def noise() -> Tensor:
         drawn = [stream.standard_normal((3, size, size), dtype=np.float32) for stream in streams]
         return torch.from_numpy(np.stack(drawn)).to(device)
 
+    def call(x_t: Tensor, t: Tensor, classes: Tensor) -> Tensor:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            return network(x_t, t, class_labels=classes).sample.float()
+
     def evaluate(x_t: Tensor, step: int) -> tuple[Tensor, Tensor]:
         t = torch.full((len(x_t),), step, device=device)
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            output = network(x_t, t, class_labels=classes).sample
-        return output.float(), t
+        if parameters.guidance == 1:
+            return call(x_t, t, labels), t
+        # Ho & Salimans 2022, eq. 6 with w + 1 as the scale; all predictions are affine in each other, so any will do
+        free = call(x_t, t, torch.full_like(labels, null_class))
+        if parameters.guidance == 0:
+            return free, t
+        return free + parameters.guidance * (call(x_t, t, labels) - free), t
 
     x_t = noise()
     yield x_t
@@ -137,10 +199,10 @@ def _states(
         for step in reversed(range(diffusion.timesteps)):
             output, t = evaluate(x_t, step)
             z = noise() if step > 0 else torch.zeros_like(x_t)
-            x_t = diffusion.p_step(output, x_t, t, z)
+            x_t = diffusion.p_step(output, x_t, t, z, parameters.variance, parameters.clipping)
             yield x_t
     else:
-        scheduler = fast_solver(diffusion, parameters.solver, parameters.evaluations)
+        scheduler = fast_solver(diffusion, parameters.solver, parameters.evaluations, parameters.clipping)
         for step in scheduler.timesteps:
             output, _ = evaluate(x_t, int(step))
             x_t = scheduler.step(output, step, x_t).prev_sample

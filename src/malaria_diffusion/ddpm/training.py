@@ -1,23 +1,27 @@
-"""Algorithm 1 of Ho et al. 2020: train the network, resumable at any step."""
+"""Algorithm 1 of Ho et al. 2020: train the network, resumable, on one process or many."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, Self
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
 from malaria_diffusion.ddpm.checkpoint import (
+    CheckpointError,
     load_progress,
     load_tensors,
     pack_state,
@@ -25,54 +29,44 @@ from malaria_diffusion.ddpm.checkpoint import (
     select,
     unpack_state,
 )
+from malaria_diffusion.ddpm.compiled import compile_network
 from malaria_diffusion.ddpm.device import resolve_device, resolve_precision
-from malaria_diffusion.ddpm.keyed import Draw, Purpose, draw_samples, keyed_generator
-from malaria_diffusion.ddpm.network import build_network
+from malaria_diffusion.ddpm.feed import Feed, TrainingData
+from malaria_diffusion.ddpm.keyed import Purpose, keyed_generator
+from malaria_diffusion.ddpm.objective import Objective
 from malaria_diffusion.ddpm.parameters import NetworkParameters, ProcessParameters, TrainingParameters
-from malaria_diffusion.ddpm.process import GaussianDiffusion
+from malaria_diffusion.ddpm.processes import Processes, join_processes
+from malaria_diffusion.ddpm.watch import Watch
 from malaria_diffusion.errors import UserError
 
 CHECKPOINT = "checkpoint.safetensors"
+BEST = "best.safetensors"
 CHECKPOINT_SECONDS = 120
+CHECKPOINT_SHARE = 0.004  # of the time, at most
 LOG_STEPS = 20
-VALIDATION_CELLS = 256
+# parameters that change where, how long or in what pieces a training runs, but not what it computes
+NOT_IDENTITY = {"epochs", "device", "accumulation"}
 
 
 class TrainingError(UserError):
     """Training cannot go on; the message says at which step, why, and the way back."""
 
 
-class TrainingData(NamedTuple):
-    """What is trained on.
-
-    Attributes:
-        cells: uint8, (N, 3, S, S), usually a memory map.
-        labels: int64, (N,), class indices.
-        train_rows: int64, rows trained on.
-        val_rows: int64, rows whose loss is watched.
-        num_classes: Number of classes.
-    """
-
-    cells: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    train_rows: NDArray[np.int64]
-    val_rows: NDArray[np.int64]
-    num_classes: int
-
-
 class EpochReport(NamedTuple):
-    """What a watcher is told after each epoch.
+    """What a watcher is told after each epoch, on every process.
 
     Attributes:
         epoch: Epochs done, from 1.
         history: All rows so far, see `train`.
-        network: The averaged network, in evaluation mode; not to be changed.
+        images: Images generated after this epoch, uint8 (N, 3, S, S); None if it was no time to look.
+        labels: Their classes, (N,).
         images_per_second: Training speed of this process, None before its first step.
     """
 
     epoch: int
     history: pd.DataFrame
-    network: nn.Module
+    images: NDArray[np.uint8] | None
+    labels: NDArray[np.int64]
     images_per_second: float | None
 
 
@@ -86,57 +80,70 @@ def train(
 ) -> pd.DataFrame:
     """Train to `parameters.epochs`, continuing from the checkpoint in `folder` if there is one.
 
-    Noise, timestep and flips of a sample depend on (seed, its running number) alone, so an interrupted training
-    that is continued goes through exactly the steps of one that was not.
+    Noise, timestep, flips and label drop of a sample depend on (seed, its running number) alone, so an interrupted
+    training that is continued goes through exactly the steps of one that was not, and several processes (see
+    `join_processes`; each reads its share of every batch, the main one writes) through those of one, to rounding.
+    Dropout masks alone depend on how a batch is divided.
 
     Returns:
         The history, one row every few steps and one at each epoch's end: step, epoch, images_seen, loss (mean since the
-        last row), learning_rate, and at epochs' ends val_loss (averaged weights, fixed draws).
+        last row), learning_rate; at epochs' ends val_loss (averaged weights, fixed draws) and, every `quality_epochs`,
+        kernel_distance (see `QualityMeasure`); of a learned schedule the ends of its alpha_bars.
 
     Raises:
-        TrainingError: the loss is not finite.
-        CheckpointError: the checkpoint is damaged.
+        TrainingError: the data do not fit the parameters, or the loss is not finite.
+        CheckpointError: the checkpoint is damaged, is of another training, or cannot be written.
     """
-    run = _Run(data, process, network_parameters, parameters, folder)
-    run.resume()
-    total = parameters.epochs * run.steps_per_epoch
-    last_save = time.monotonic()
-    with tqdm(total=total * parameters.batch_size, initial=run.images_seen, desc="training DDPM", unit="image") as bar:
-        while run.step < total:
-            run.one_step()
-            bar.update(parameters.batch_size)
-            end_of_epoch = run.step % run.steps_per_epoch == 0
-            if end_of_epoch or run.step % LOG_STEPS == 0:
+    with _Run(data, process, network_parameters, parameters, folder) as run:
+        run.resume()
+        total = parameters.epochs * run.feed.steps_per_epoch
+        with tqdm(
+            total=total * parameters.batch_size,
+            initial=run.images_seen,
+            desc="training DDPM",
+            unit="image",
+            disable=not run.processes.is_main,
+        ) as bar:
+            while run.step < total:
+                run.one_step()
+                bar.update(parameters.batch_size)
+                end_of_epoch = run.step % run.feed.steps_per_epoch == 0
+                if not end_of_epoch and run.step % LOG_STEPS:
+                    continue
                 bar.set_postfix(loss=f"{run.record(end_of_epoch):.4f}", epoch=run.epoch)
-            if end_of_epoch:
-                on_epoch(EpochReport(run.epoch, pd.DataFrame(run.history), run.averaged, bar.format_dict["rate"]))
-            if end_of_epoch or time.monotonic() - last_save > CHECKPOINT_SECONDS:
-                run.save()
-                last_save = time.monotonic()
-    return pd.DataFrame(run.history)
+                is_best = end_of_epoch and run.look()
+                if end_of_epoch or time.monotonic() - run.last_save > CHECKPOINT_SECONDS:
+                    run.save(must=is_best or run.step == total)
+                if end_of_epoch:
+                    on_epoch(run.report(bar.format_dict["rate"]))
+        run.processes.wait()  # what the main process wrote may be read by all from here on
+        return run.table
 
 
-def training_identity(
-    cells_fingerprint: str,
-    training_cells_hash: str,
+def training_settings(
+    fingerprint: str,
+    size: int,
+    num_classes: int,
     process: ProcessParameters,
     network: NetworkParameters,
     parameters: TrainingParameters,
-) -> str:
-    """Name of a training: a fingerprint of all that makes it another one.
-
-    That is everything but its length (epochs), where it runs (device), and what is shown of it (grid_epochs).
-    """
-    settings = parameters.model_dump(mode="json", exclude={"epochs", "device", "grid_epochs"})
-    settings["precision"] = str(resolve_precision(parameters.precision, resolve_device(parameters.device)))
-    parts = {
-        "cells": cells_fingerprint,
-        "training_cells": training_cells_hash,
+) -> dict[str, Any]:
+    """All that makes a training another one: everything but its length and where and in what pieces it runs."""
+    training = parameters.model_dump(mode="json", exclude=NOT_IDENTITY)
+    training["precision"] = str(resolve_precision(parameters.precision, resolve_device(parameters.device)))
+    return {
+        "cells": fingerprint,
+        "size": size,
+        "classes": num_classes,
         "process": process.model_dump(mode="json"),
         "network": network.model_dump(mode="json"),
-        "training": settings,
+        "training": training,
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def training_identity(settings: dict[str, Any]) -> str:
+    """Name of a training: a fingerprint of its `training_settings`."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def epochs_done(folder: Path) -> int:
@@ -145,9 +152,41 @@ def epochs_done(folder: Path) -> int:
     return load_progress(path)["epochs_done"] if path.exists() else 0
 
 
-def load_averaged_weights(folder: Path) -> dict[str, Tensor]:
-    """The averaged (EMA) weights of the training in `folder`."""
-    return select(load_tensors(folder / CHECKPOINT), "ema.")
+def seconds_per_image(folder: Path) -> float:
+    """What a training image has cost in the training in `folder`, without looks, validation and checkpoints."""
+    progress = load_progress(folder / CHECKPOINT)
+    return progress["seconds"] / progress["images_seen"]
+
+
+class BestWeights(NamedTuple):
+    """The averaged weights of the epoch with the smallest kernel distance.
+
+    Attributes:
+        weights: By name, "network." or "schedule." first.
+        epoch: Epochs done.
+        kernel_distance: To the validation cells.
+    """
+
+    weights: dict[str, Tensor]
+    epoch: int
+    kernel_distance: float
+
+
+def load_best_weights(folder: Path) -> BestWeights:
+    """The best averaged (EMA) weights of the training in `folder`.
+
+    Raises:
+        UserError: no epoch's images have been measured.
+        CheckpointError: the file is damaged.
+    """
+    path = folder / BEST
+    if not path.exists():
+        raise UserError(
+            f"{path}: not there: this training has not come to its first look at generated images, at "
+            "diffusion.training.quality_epochs epochs; let it go on"
+        )
+    progress = load_progress(path)
+    return BestWeights(select(load_tensors(path), "ema."), progress["epoch"], progress["kernel_distance"])
 
 
 class _Run:
@@ -162,32 +201,52 @@ class _Run:
         folder: Path,
     ) -> None:
         self.data, self.parameters, self.folder = data, parameters, folder
-        self.diffusion = GaussianDiffusion.from_parameters(process)
         self.device = resolve_device(parameters.device)
-        self.dtype = resolve_precision(parameters.precision, self.device)
-        self.steps_per_epoch = len(data.train_rows) // parameters.batch_size
-        if self.steps_per_epoch == 0:
-            raise TrainingError(
-                f"{len(data.train_rows)} training cells do not fill one batch of {parameters.batch_size}; lower "
-                "diffusion.training.batch_size"
-            )
-        size = data.cells.shape[-1]
+        self.processes = join_processes(self.device)
+        _check_fit(data, parameters, self.processes)
+        size = int(data.cells.shape[-1])
+        self.settings = training_settings(
+            data.fingerprint, size, data.num_classes, process, network_parameters, parameters
+        )
+        precision = resolve_precision(parameters.precision, self.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._torch_seed(-1))  # for the initial weights
-            network = build_network(network_parameters, size, data.num_classes)
-        self.network = network.to(self.device, memory_format=torch.channels_last).train()
-        self.averaged = build_network(network_parameters, size, data.num_classes)
-        self.averaged.load_state_dict(self.network.state_dict())
-        self.averaged.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+            objective = Objective(process, network_parameters, parameters, size, data.num_classes, precision)
+        self.objective = objective.to(self.device, memory_format=torch.channels_last).train()
+        self.averaged = copy.deepcopy(self.objective).eval().requires_grad_(False)
         self.ema = dict(self.averaged.named_parameters())
+        if parameters.compile:
+            compile_network(self.objective.network)
+        self.losses: nn.Module = self.objective
+        if self.processes.count > 1:
+            self.losses = DistributedDataParallel(self.objective)
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[parameters.optimizer]
-        self.optimizer = kind(self.network.parameters(), lr=parameters.learning_rate, fused=self.device.type != "mps")
+        groups: list[dict[str, Any]] = [{"params": list(self.objective.network.parameters())}]
+        if self.objective.schedule is not None:  # zero is no noise level to be drawn to
+            groups.append({"params": list(self.objective.schedule.parameters()), "weight_decay": 0.0})
+        self.optimizer = kind(
+            groups,
+            lr=parameters.learning_rate,
+            weight_decay=parameters.weight_decay,
+            fused=self.device.type != "mps",
+        )
+        self.feed = Feed(data, parameters, process.timesteps, self.processes, self.device)
+        self.watch = Watch(data, parameters, process.timesteps)
         self.step = 0
         self.history: list[dict[str, Any]] = []
+        self.images: NDArray[np.uint8] | None = None
         # summed on the device and read every few steps: reading at each one would wait for the device
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.loss_sum = torch.zeros((), device=self.device)
         self.loss_count = 0
-        self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, dtype=np.int64))
+        self.seconds = 0.0
+        self._since: float | None = None
+        self.last_save, self._save_seconds = time.monotonic(), 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.feed.close()
 
     @property
     def images_seen(self) -> int:
@@ -196,52 +255,126 @@ class _Run:
     @property
     def epoch(self) -> int:
         """Epochs done, the running one counted."""
-        return math.ceil(self.step / self.steps_per_epoch)
+        return math.ceil(self.step / self.feed.steps_per_epoch)
 
     @property
     def path(self) -> Path:
         return self.folder / CHECKPOINT
 
+    @property
+    def table(self) -> pd.DataFrame:
+        return pd.DataFrame(self.history).astype({"val_loss": float, "kernel_distance": float})
+
     def one_step(self) -> None:
         """One step of Algorithm 1 on one batch."""
+        if self._since is None:
+            self._since = time.perf_counter()
         parameters = self.parameters
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        indices = range(self.images_seen, self.images_seen + parameters.batch_size)
-        draw = self._draw(Purpose.SAMPLE, indices)
-        torch.manual_seed(self._torch_seed(self.step))  # for dropout
-        loss = self._losses(self.network, self._next_rows(), draw, parameters.flips).mean()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        batches = self.feed.step(self.step)
+        part = self.feed.samples(self.step)
+        for place, batch in enumerate(batches):
+            torch.manual_seed(self._torch_seed(part.start + place * len(batch.t)))  # for dropout
+            last = place == len(batches) - 1
+            with nullcontext() if last or self.processes.count == 1 else self.losses.no_sync():
+                loss = self.losses(batch).mean() / len(batches)
+                loss.backward()
+            self.loss_sum += loss.detach()
         if parameters.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), parameters.gradient_clip)
+            nn.utils.clip_grad_norm_(self.objective.parameters(), parameters.gradient_clip)
         self.optimizer.step()
         decay = min(parameters.ema_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.ema.values()), list(self.network.parameters()), 1 - decay)
-        self.loss_sum += loss.detach()
+            torch._foreach_lerp_(list(self.ema.values()), list(self.objective.parameters()), 1 - decay)
         self.loss_count += 1
         self.step += 1
 
     def record(self, end_of_epoch: bool) -> float:
         """Add a row to the history; return the mean loss since the last one."""
-        loss = float(self.loss_sum) / self.loss_count
+        loss = float(self.processes.mean(self.loss_sum)) / self.loss_count
+        self.seconds += time.perf_counter() - self._since
+        self._since = None
         if not math.isfinite(loss):
             self._fail(f"loss became {loss} within the {self.loss_count} steps before step {self.step}")
-        self.history.append(
-            {
-                "step": self.step,
-                "epoch": self.epoch,
-                "images_seen": self.images_seen,
-                "loss": loss,
-                "learning_rate": self.optimizer.param_groups[0]["lr"],
-                "val_loss": self._validation_loss() if end_of_epoch else None,
-            }
-        )
+        if not bool(nn.utils.get_total_norm(list(self.objective.parameters())).isfinite()):
+            self._fail(f"weights are not finite at step {self.step}, before which the loss still was")
+        row = {
+            "step": self.step,
+            "epoch": self.epoch,
+            "images_seen": self.images_seen,
+            "loss": loss,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "val_loss": self.watch.validation_loss(self.averaged) if end_of_epoch else None,
+            "kernel_distance": None,
+        }
+        if self.objective.schedule is not None:
+            bars = self.averaged.diffusion.schedule.alpha_bars
+            row |= {"alpha_bar_first": float(bars[0]), "alpha_bar_last": float(bars[-1])}
+        self.history.append(row)
         self.loss_sum.zero_()
         self.loss_count = 0
         return loss
+
+    def look(self) -> bool:
+        """Measure images of the averaged weights; keep the weights, and return True, if they are the best so far."""
+        self.images = None
+        if self.epoch % self.parameters.quality_epochs:
+            return False
+        self.images, distance = self.watch.look(self.averaged)
+        former = [row["kernel_distance"] for row in self.history if row["kernel_distance"] is not None]
+        self.history[-1]["kernel_distance"] = distance
+        is_best = distance < min(former, default=math.inf)
+        if self.processes.is_main and is_best:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            tensors = {f"ema.{name}": tensor for name, tensor in self.ema.items()}
+            save_checkpoint(self.folder / BEST, tensors, {"epoch": self.epoch, "kernel_distance": distance})
+        return is_best
+
+    def report(self, images_per_second: float | None) -> EpochReport:
+        """What watchers are told."""
+        return EpochReport(self.epoch, self.table, self.images, self.watch.sampled_labels, images_per_second)
+
+    def save(self, must: bool) -> None:
+        """Write a checkpoint; unless it `must` be, only if that takes a small share of the time."""
+        start = time.monotonic()
+        if not self.processes.is_main or (
+            not must and self._save_seconds > CHECKPOINT_SHARE * (start - self.last_save)
+        ):
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        progress = {
+            "settings": self.settings,
+            "step": self.step,
+            "images_seen": self.images_seen,
+            "epochs_done": self.step // self.feed.steps_per_epoch,
+            "seconds": self.seconds,
+            "history": self.history,
+        }
+        save_checkpoint(self.path, pack_state(self.objective, self.ema, self.optimizer), progress)
+        self.last_save = time.monotonic()
+        self._save_seconds = self.last_save - start
+
+    def resume(self) -> None:
+        """Go on from the checkpoint, if there is one."""
+        if not self.path.exists():
+            return
+        progress = load_progress(self.path)
+        differing = _differences(progress.get("settings", {}), self.settings)
+        if differing:
+            raise CheckpointError(
+                f"{self.path}: is of another training ({'; '.join(differing)}); move it away, or ask for what it is of"
+            )
+        tensors = load_tensors(self.path)
+        try:
+            unpack_state(tensors, self.objective, self.ema, self.optimizer)
+            self.step, self.history, self.seconds = progress["step"], progress["history"], progress["seconds"]
+        except (KeyError, ValueError) as error:
+            raise CheckpointError(
+                f"{self.path}: does not hold what this version expects ({error}); move it away to train from the start"
+            ) from error
 
     def _fail(self, what: str) -> NoReturn:
         way_back = f"the checkpoint {self.path} is from before it" if self.path.exists() else "nothing was saved yet"
@@ -250,31 +383,8 @@ class _Run:
             "precision to float32"
         )
 
-    def save(self) -> None:
-        if not all(bool(weight.isfinite().all()) for weight in self.network.parameters()):
-            self._fail(f"weights are not finite at step {self.step}, before which the loss still was")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        progress = {
-            "step": self.step,
-            "epochs_done": self.step // self.steps_per_epoch,
-            "loss_sum": float(self.loss_sum),
-            "loss_count": self.loss_count,
-            "history": self.history,
-        }
-        save_checkpoint(self.path, pack_state(self.network, self.ema, self.optimizer), progress)
-
-    def resume(self) -> None:
-        if not self.path.exists():
-            return
-        progress = load_progress(self.path)
-        with torch.no_grad():
-            unpack_state(load_tensors(self.path), self.network, self.ema, self.optimizer)
-        self.step, self.history = progress["step"], progress["history"]
-        self.loss_sum.fill_(progress["loss_sum"])
-        self.loss_count = progress["loss_count"]
-
-    def _torch_seed(self, step: int) -> int:
-        return int(keyed_generator(self.parameters.seed, Purpose.TORCH, step + 1).integers(2**63))
+    def _torch_seed(self, sample: int) -> int:
+        return int(keyed_generator(self.parameters.seed, Purpose.TORCH, sample + 1).integers(2**63))
 
     def _learning_rate(self) -> float:
         parameters = self.parameters
@@ -282,42 +392,32 @@ class _Run:
         if self.step < parameters.warmup_steps:
             rate *= (self.step + 1) / parameters.warmup_steps
         if parameters.decay_epochs is not None:
-            done = self.step / (parameters.decay_epochs * self.steps_per_epoch)
+            done = self.step / (parameters.decay_epochs * self.feed.steps_per_epoch)
             rate *= (1 + math.cos(math.pi * done)) / 2
         return rate
 
-    def _next_rows(self) -> NDArray[np.int64]:
-        epoch, position = divmod(self.step, self.steps_per_epoch)
-        if self._order[0] != epoch:
-            generator = keyed_generator(self.parameters.seed, Purpose.ORDER, epoch)
-            self._order = (epoch, generator.permutation(self.data.train_rows))
-        start = position * self.parameters.batch_size
-        return self._order[1][start : start + self.parameters.batch_size]
 
-    def _draw(self, purpose: Purpose, indices: range) -> Draw:
-        shape = self.data.cells.shape[1:]
-        draw = draw_samples(self.parameters.seed, purpose, indices, self.diffusion.timesteps, shape)
-        return Draw(*(tensor.to(self.device, non_blocking=True) for tensor in draw))
+def _check_fit(data: TrainingData, parameters: TrainingParameters, processes: Processes) -> None:
+    if len(data.train_rows) < parameters.batch_size:
+        raise TrainingError(
+            f"{len(data.train_rows)} training cells do not fill one batch of {parameters.batch_size}; lower "
+            "diffusion.training.batch_size"
+        )
+    parts = processes.count * parameters.accumulation
+    if parameters.batch_size % parts:
+        raise TrainingError(
+            f"diffusion.training.batch_size {parameters.batch_size} cannot be divided by {processes.count} processes "
+            f"and {parameters.accumulation} parts each (accumulation); choose a multiple of {parts}"
+        )
 
-    def _losses(self, network: nn.Module, rows: NDArray[np.int64], draw: Draw, flips: bool) -> Tensor:
-        images = torch.from_numpy(self.data.cells[rows]).to(self.device)
-        if flips:
-            for axis, chosen in ((2, draw.flips[:, 0]), (3, draw.flips[:, 1])):
-                images = torch.where(chosen.view(-1, 1, 1, 1), images.flip(axis), images)
-        x_0 = images.to(torch.float32).div(127.5).sub(1).contiguous(memory_format=torch.channels_last)
-        labels = torch.from_numpy(self.data.labels[rows]).to(self.device)
-        x_t = self.diffusion.q_sample(x_0, draw.t, draw.epsilon)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            output = network(x_t, draw.t, class_labels=labels).sample
-        return self.diffusion.loss(output.float(), x_0, draw.t, draw.epsilon)
 
-    @torch.no_grad()
-    def _validation_loss(self) -> float:
-        generator = keyed_generator(self.parameters.seed, Purpose.ORDER, 2**62)
-        rows = generator.permutation(self.data.val_rows)[:VALIDATION_CELLS]
-        losses = []
-        for start in range(0, len(rows), 64):
-            part = rows[start : start + 64]
-            draw = self._draw(Purpose.VALIDATION, range(start, start + len(part)))
-            losses.append(self._losses(self.averaged, part, draw, flips=False))
-        return float(torch.cat(losses).mean())
+def _differences(found: dict[str, Any], expected: dict[str, Any], prefix: str = "") -> list[str]:
+    """Where two nested settings differ, in words."""
+    told = []
+    for key in sorted(found.keys() | expected.keys()):
+        one, other = found.get(key), expected.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            told += _differences(one, other, f"{prefix}{key}.")
+        elif one != other:
+            told.append(f"{prefix}{key} is {one!r}, expected {other!r}")
+    return told
