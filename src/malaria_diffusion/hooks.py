@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import logging
+import os
 import platform
 import re
 from importlib import metadata
@@ -15,7 +16,7 @@ import mlflow
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
-from kedro.io import CatalogProtocol, DatasetError
+from kedro.io import CatalogProtocol, DatasetError, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from kedro.validation import ParameterValidationError
@@ -110,6 +111,37 @@ class GuidanceHooks:
                 check_weights(resolve_weights(classifier.weights, catalog.load("workspace")), classifier)
             except (FileNotFoundError, UserError) as error:
                 raise click.ClickException(str(error)) from error
+
+
+class LauncherHooks:
+    """Lets `accelerate launch` run the diffusion pipeline on several processes, of which the main one alone writes."""
+
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Keep what other processes make in their memory, and refuse pipelines that cannot share their work."""
+        if process_count() == 1:
+            return
+        alone = sorted(node.name for node in pipeline.nodes if "diffusion" not in node.tags)
+        if alone:
+            raise click.ClickException(
+                f"{process_count()} processes were launched, but {alone[0]!r} runs on one: launch "
+                "`kedro run --pipeline diffusion`, and run the other pipelines without a launcher"
+            )
+        if not is_main_process():
+            logging.getLogger("malaria_diffusion").setLevel(logging.WARNING)
+            logging.getLogger("kedro").setLevel(logging.WARNING)
+            for name in pipeline.all_outputs():
+                catalog[name] = MemoryDataset(copy_mode="assign")
+
+
+def process_count() -> int:
+    """Processes that a launcher has started, 1 without one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_main_process() -> bool:
+    """Whether this is the one that writes and logs."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 class TrackingHooks(MlflowHook):

@@ -3,11 +3,11 @@
 from kedro.config import OmegaConfigLoader
 from omegaconf.resolvers import oc
 
-from malaria_diffusion.hooks import GuidanceHooks, TrackingHooks
+from malaria_diffusion.hooks import GuidanceHooks, LauncherHooks, TrackingHooks, is_main_process
 
 # TrackingHooks is kedro-mlflow's own hook with additions, in place of the one it would register itself
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",)
-HOOKS = (GuidanceHooks(), TrackingHooks())
+HOOKS = (GuidanceHooks(), LauncherHooks(), *([TrackingHooks()] if is_main_process() else []))
 
 CONFIG_LOADER_CLASS = OmegaConfigLoader
 CONFIG_LOADER_ARGS = {

@@ -19,8 +19,16 @@ TINY = {
     "diffusion": {
         "process": {"timesteps": 10},
         "network": {"channels": [8, 16], "norm_groups": 4},
-        "training": {"epochs": 2, "decay_epochs": None, "warmup_steps": 0, "precision": "float32"},
+        "training": {
+            "epochs": 2,
+            "decay_epochs": None,
+            "warmup_steps": 0,
+            "precision": "float32",
+            "quality_epochs": 1,
+            "quality_images": 8,
+        },
         "sampling": {"count": 20, "evaluations": 4, "precision": "float32"},
+        "bound": {"images": 4, "steps": 3},
     },
     "validation": {"classifier": {"epochs": 2, "warmup_epochs": 0}, "comparison": {"n": 40, "resamples": 100}},
 }

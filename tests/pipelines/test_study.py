@@ -77,6 +77,24 @@ def test_diffusion_stores_a_model_and_synthetic_cells_with_their_lineage(trained
     assert (trained.folder / "data/06_models/ddpm/unet/diffusion_pytorch_model.safetensors").exists()
 
 
+def test_the_bound_of_the_test_people_s_cells_is_the_sum_of_its_terms(trained):
+    bound = read(trained, "08_reporting/variational_bound.json")
+    assert bound["images"] == 4
+    assert len(bound["steps"]) == 3
+    assert set(bound["variances"]) == {"beta", "beta_tilde"}
+    for terms in bound["variances"].values():
+        assert terms["total"] == pytest.approx(bound["prior"] + terms["middle"] + terms["reconstruction"])
+        assert terms["standard_error"] > 0
+        assert len(terms["curve"]) == 3
+    schedule = bound["schedule"]
+    assert (schedule["timesteps"], schedule["beta_first"]) == (10, pytest.approx(1e-4))
+    assert schedule["log_snr_first"] > schedule["log_snr_last"]
+    assert (trained.folder / "data/08_reporting/figure_8_bound.png").exists()
+    found = runs(trained)
+    diffusion = found[found["tags.mlflow.runName"] == "diffusion"].iloc[-1]
+    assert diffusion["metrics.bound.variances.beta.total"] == bound["variances"]["beta"]["total"]
+
+
 def test_the_same_command_does_not_train_again(trained):
     (checkpoint,) = (trained.folder / "data/02_intermediate/ddpm").glob("*/checkpoint.safetensors")
     before = checkpoint.stat().st_mtime_ns

@@ -1,16 +1,19 @@
-"""Figures 1, 2 and 7, and sheets of generated cells."""
+"""Figures 1, 2, 7 and 8, and sheets of generated cells."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from malaria_diffusion.figures.style import SYNTHETIC, mosaic, new_figure, show_image
+from malaria_diffusion.figures.style import FLOOR, REAL, SYNTHETIC, mosaic, new_figure, show_image
 
 SHEET_COLUMNS = 16
 SHEET_ROWS = 4
+VARIANCES = {"beta": r"$\beta_t$", "beta_tilde": r"$\tilde\beta_t$"}
 
 
 def process(
@@ -100,4 +103,54 @@ def loss_curve(history: pd.DataFrame, images: str) -> Figure:
     axes.set_ylabel("mean squared error")
     axes.legend(fontsize=8)
     axes.set_title(f"Figure 7. Loss of the DDPM ({images})", fontsize=10)
+    return figure
+
+
+def bound(measured: dict[str, Any], images: str) -> Figure:
+    """Figure 8: the variational bound, step by step and summed.
+
+    Args:
+        measured: See the node `measure_bound`.
+        images: What the cells are, e.g. "phantom cells of unseen people".
+    """
+    figure = new_figure(9, 3.9)
+    by_step, summed = figure.subplots(1, 2, width_ratios=[3, 2])
+    colours = dict(zip(measured["variances"], (REAL, SYNTHETIC), strict=True))
+    for variance, terms in measured["variances"].items():
+        by_step.plot(measured["steps"], terms["curve"], "o-", markersize=2.5, linewidth=1, color=colours[variance])
+        by_step.plot([], [], color=colours[variance], label=VARIANCES[variance])
+    by_step.set_xscale("log")
+    by_step.set_yscale("log")
+    by_step.set_xlabel("$t$")
+    by_step.set_ylabel("$L_t$, bits/dim for one step")
+    by_step.legend(fontsize=8, title="reverse variance", title_fontsize=8)
+    by_step.set_title(f"where the bits are spent, $t$ = 1 to {measured['schedule']['timesteps'] - 1}", fontsize=9)
+
+    places = np.arange(len(measured["variances"]))
+    base = np.zeros(len(places))
+    for name, label, colour in (("reconstruction", "$L_0$", "#fdc086"), ("middle", r"$\sum L_t$", "#a6cee3")):
+        heights = np.array([terms[name] for terms in measured["variances"].values()])
+        bars = summed.bar(places, heights, 0.55, bottom=base, color=colour, label=label)
+        summed.bar_label(bars, [f"{height:.2f}" for height in heights], label_type="center", fontsize=8)
+        base += heights
+    prior = f"$L_T$ = {measured['prior']:.2g}"
+    summed.bar(places, measured["prior"], 0.55, bottom=base, color="#bdbdbd", label=prior)
+    base += measured["prior"]
+    for place, terms in zip(places, measured["variances"].values(), strict=True):
+        text = f"{terms['total']:.2f} ± {terms['standard_error']:.2f}"
+        summed.text(place, base[place], text, ha="center", va="bottom", fontsize=9)
+    summed.axhline(8, color=FLOOR, linestyle=":", linewidth=1, label="without a model: 8")
+    summed.set_xticks(places, [VARIANCES[variance] for variance in measured["variances"]])
+    summed.set_ylim(0, 1.3 * max(8, base.max()))
+    summed.set_ylabel("bits/dim")
+    summed.legend(fontsize=8, loc="upper left", ncols=2)
+    summed.set_title("their sum (± standard error over cells)", fontsize=9)
+    ends = measured["schedule"]
+    figure.suptitle(
+        f"Figure 8. Variational bound of {measured['images']} {images}: bits that the model needs at most for "
+        f"each of a cell's 8-bit values\n$T$ = {ends['timesteps']}, $\\beta_1$ = {ends['beta_first']:.2g}, "
+        f"$\\beta_T$ = {ends['beta_last']:.2g}, signal left $\\bar\\alpha_T$ = {ends['alpha_bar_last']:.2g}, "
+        f"log-SNR from {ends['log_snr_first']:.1f} to {ends['log_snr_last']:.1f}",
+        fontsize=9,
+    )
     return figure

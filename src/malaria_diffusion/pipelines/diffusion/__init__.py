@@ -3,10 +3,12 @@
 from kedro.pipeline import Node, Pipeline
 
 from malaria_diffusion.pipelines.diffusion.nodes import (
+    draw_bound,
     draw_process,
     draw_sheet,
     draw_training,
     export_ddpm,
+    measure_bound,
     plan_training,
     sample_cells,
     train_ddpm,
@@ -14,7 +16,7 @@ from malaria_diffusion.pipelines.diffusion.nodes import (
 
 
 def create_pipeline() -> Pipeline:
-    """diffusion: cells in; the model, synthetic cells, their lineage and Figures 1 and 7 out.
+    """diffusion: cells in; the model, its bound, synthetic cells, their lineage and Figures 1, 7 and 8 out.
 
     The tag `sample` generates from the stored model without training.
     """
@@ -71,6 +73,18 @@ def create_pipeline() -> Pipeline:
                 inputs=["training_history", "training_plan"],
                 outputs="figure_7_training_loss",
                 name="draw_training",
+            ),
+            Node(
+                measure_bound,
+                inputs=["cells", "cell_table", "ddpm", "params:diffusion.bound", "params:diffusion.sampling"],
+                outputs="variational_bound",
+                name="measure_bound",
+            ),
+            Node(
+                draw_bound,
+                inputs=["variational_bound", "dataset_summary"],
+                outputs="figure_8_bound",
+                name="draw_bound",
             ),
         ],
         tags="diffusion",

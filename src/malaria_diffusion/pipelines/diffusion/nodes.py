@@ -13,18 +13,19 @@ from numpy.typing import NDArray
 from malaria_diffusion.cells.fingerprint import check_cells, fingerprint_names, short_hashes
 from malaria_diffusion.cells.split import training_rows
 from malaria_diffusion.ddpm.parameters import (
+    BoundParameters,
     NetworkParameters,
     ProcessParameters,
     SamplingParameters,
     TrainingParameters,
 )
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.evaluation.choice import balanced_rows, per_class_number
 from malaria_diffusion.figures import diffusion as figures
 from malaria_diffusion.pipelines import tracking
+from malaria_diffusion.pipelines.training_data import training_cells_fingerprint, training_data
 
 logger = logging.getLogger(__name__)
-
-GRID = {"per_class": 8, "evaluations": 20}
 
 
 def plan_training(
@@ -41,25 +42,30 @@ def plan_training(
     Returns:
         The lineage that the finished model will carry, see `ddpm.model.Lineage`.
     """
+    import torch
+
     from malaria_diffusion.ddpm.device import resolve_device
     from malaria_diffusion.ddpm.model import Lineage
-    from malaria_diffusion.ddpm.network import build_network
-    from malaria_diffusion.ddpm.sampling import check_evaluations, labels_to_sample
-    from malaria_diffusion.ddpm.training import training_identity
+    from malaria_diffusion.ddpm.objective import Objective
+    from malaria_diffusion.ddpm.sampling import check_sampling, labels_to_sample
+    from malaria_diffusion.ddpm.training import training_identity, training_settings
 
     class_names = sorted(cell_table["label"].unique())
     size = int(cells.shape[-1])
     labels_to_sample(sampling.count, class_names)
-    check_evaluations(sampling, process.timesteps)
+    objective = Objective(process, network, training, size, len(class_names), torch.float32)
+    check_sampling(sampling, process.timesteps, objective.null_class)
     resolve_device(sampling.device)
-    parameter_count = sum(weight.numel() for weight in build_network(network, size, len(class_names)).parameters())
+    parameter_count = sum(weight.numel() for weight in objective.parameters())
 
     trained_on = cell_table[training_rows(cell_table)]
     people = sorted(trained_on["person"].unique())
     cells_fingerprint = dataset_summary["fingerprint"]
     check_cells(cells, cell_table, cells_fingerprint)
-    cells_hash = fingerprint_names(trained_on["label"] + "/" + trained_on["name"])
-    identity = training_identity(cells_fingerprint, cells_hash, process, network, training)
+    data = training_data(cells, cell_table, cells_fingerprint)
+    identity = training_identity(
+        training_settings(data.fingerprint, size, len(class_names), process, network, training)
+    )
     logger.info(
         "training %s: %d cells of %d people, a network of %.1f M parameters",
         identity,
@@ -73,6 +79,7 @@ def plan_training(
         epochs=training.epochs,
         images_seen=training.epochs * (len(trained_on) // training.batch_size) * training.batch_size,
         cells_fingerprint=cells_fingerprint,
+        training_cells_fingerprint=training_cells_fingerprint(cell_table),
         class_names=class_names,
         size=size,
         training_people=people,
@@ -95,7 +102,7 @@ def train_ddpm(
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Train, continue, or do nothing, in the folder that belongs to the training's identity."""
     from malaria_diffusion.ddpm.model import Lineage
-    from malaria_diffusion.ddpm.training import EpochReport, TrainingData, epochs_done, train
+    from malaria_diffusion.ddpm.training import EpochReport, epochs_done, train
 
     lineage = Lineage.model_validate(training_plan)
     folder = workspace / "ddpm" / lineage.identity
@@ -113,18 +120,12 @@ def train_ddpm(
         tracking.log_curves(epoch.history.drop(columns=["epoch", "images_seen"]), "step", "ddpm")
         if epoch.images_per_second:
             tracking.log_metrics({"ddpm": {"images_per_second": epoch.images_per_second}})
-        if epoch.epoch % training.grid_epochs == 0 or epoch.epoch == training.epochs:
-            figure = _grid(epoch.network, lineage, training)
+        if epoch.images is not None:
+            labels = pd.Series([lineage.class_names[label] for label in epoch.labels])
+            figure = figures.sheet(epoch.images, labels, _kind(lineage.phantom))
             tracking.log_figure(figure, f"ddpm_samples/epoch_{epoch.epoch:04d}.png")
 
-    rows = np.arange(len(cell_table))
-    data = TrainingData(
-        cells=cells,
-        labels=cell_table["label"].map(lineage.class_names.index).to_numpy(np.int64),
-        train_rows=rows[training_rows(cell_table)],
-        val_rows=rows[cell_table["split"] == "val"],
-        num_classes=len(lineage.class_names),
-    )
+    data = training_data(cells, cell_table, lineage.cells_fingerprint)
     history = train(data, lineage.process, lineage.network, training, folder, report)
     record = {"identity": lineage.identity, "epochs": training.epochs}
     tracking.log_curves(history.drop(columns=["epoch", "images_seen"]), "step", "ddpm")
@@ -132,14 +133,24 @@ def train_ddpm(
 
 
 def export_ddpm(ddpm_checkpoint: dict[str, Any], training_plan: dict[str, Any], workspace: Path) -> Path:
-    """Write the averaged weights in diffusers' format, with their lineage."""
+    """Write the best averaged weights in diffusers' format, with their lineage."""
+    from malaria_diffusion.ddpm.device import resolve_device
     from malaria_diffusion.ddpm.model import Lineage, model_from_weights, save_model
-    from malaria_diffusion.ddpm.training import load_averaged_weights
+    from malaria_diffusion.ddpm.processes import join_processes
+    from malaria_diffusion.ddpm.training import load_best_weights
 
-    weights = load_averaged_weights(workspace / "ddpm" / ddpm_checkpoint["identity"])
+    best = load_best_weights(workspace / "ddpm" / ddpm_checkpoint["identity"])
+    logger.info("exporting epoch %d, kernel distance %.4f to the validation cells", best.epoch, best.kernel_distance)
+    tracking.log_metrics({"ddpm": {"best_epoch": best.epoch, "best_kernel_distance": best.kernel_distance}})
+    lineage = Lineage.model_validate(
+        training_plan | {"best_epoch": best.epoch, "kernel_distance": best.kernel_distance}
+    )
     folder = workspace / "export"
-    shutil.rmtree(folder, ignore_errors=True)
-    save_model(model_from_weights(weights, Lineage.model_validate(training_plan)), folder)
+    processes = join_processes(resolve_device(lineage.training.device))
+    if processes.is_main:
+        shutil.rmtree(folder, ignore_errors=True)
+        save_model(model_from_weights(best.weights, lineage), folder)
+    processes.wait()
     return folder
 
 
@@ -151,7 +162,7 @@ def sample_cells(ddpm: Path, sampling: SamplingParameters) -> tuple[NDArray[np.u
     model = load_model(ddpm)
     lineage = model.lineage
     labels = labels_to_sample(sampling.count, lineage.class_names)
-    images = sample(model.network, model.diffusion, labels, lineage.size, sampling)
+    images = sample(model.network, model.diffusion, labels, lineage.size, sampling, lineage.null_class)
     table = pd.DataFrame(
         {
             "index": np.arange(len(labels)),
@@ -159,12 +170,47 @@ def sample_cells(ddpm: Path, sampling: SamplingParameters) -> tuple[NDArray[np.u
             "seed": sampling.seed,
             "solver": sampling.solver.value,
             "evaluations": sampling.evaluations or lineage.process.timesteps,
+            "guidance": sampling.guidance,
             "model_identity": lineage.identity,
             "cells_fingerprint": lineage.cells_fingerprint,
             "training_people_hash": lineage.training_people_hash,
         }
     )
     return images, table, lineage.model_dump(mode="json")
+
+
+def measure_bound(
+    cells: NDArray[np.uint8], cell_table: pd.DataFrame, ddpm: Path, bound: BoundParameters, sampling: SamplingParameters
+) -> dict[str, Any]:
+    """The variational bound on cells of the test people, term by term, and the ends of the schedule.
+
+    Returns:
+        JSON-ready, all terms in bits per dimension: images (their number), prior (L_T), by variance the fields of
+        `ddpm.bound.Terms`, steps (where the curves' points lie), and schedule, see `ddpm.ends.ScheduleEnds`.
+    """
+    from malaria_diffusion.ddpm.bound import variational_bound
+    from malaria_diffusion.ddpm.device import resolve_device
+    from malaria_diffusion.ddpm.ends import schedule_ends
+    from malaria_diffusion.ddpm.model import load_model
+
+    model = load_model(ddpm)
+    test = cell_table.loc[cell_table["split"] == "test", "label"]
+    per_class = max(1, per_class_number(bound.images, test.to_frame()))
+    rows = balanced_rows(test, per_class, np.random.default_rng(bound.seed))
+    labels = test[rows].map(model.lineage.class_names.index).to_numpy(np.int64)
+    device = resolve_device(sampling.device)
+    found = variational_bound(model.network, model.diffusion, cells[rows], labels, bound, device)
+    measured = {
+        "images": len(rows),
+        "prior": found.prior,
+        "variances": {
+            variance.value: terms._asdict() | {"curve": terms.curve.tolist()} for variance, terms in found.terms.items()
+        },
+        "steps": found.steps.tolist(),
+        "schedule": schedule_ends(model.diffusion.schedule)._asdict(),
+    }
+    tracking.log_metrics({"bound": measured})
+    return measured
 
 
 def draw_sheet(
@@ -189,28 +235,14 @@ def draw_process(
     return figures.process(forward, reverse, label, _kind(model.lineage.phantom))
 
 
+def draw_bound(variational_bound: dict[str, Any], dataset_summary: dict[str, Any]) -> Figure:
+    """Figure 8: the bound's terms, step by step and summed."""
+    return figures.bound(variational_bound, f"{dataset_summary['images']} of {dataset_summary['unseen']}")
+
+
 def draw_training(training_history: pd.DataFrame, training_plan: dict[str, Any]) -> Figure:
     """Figure 7: the DDPM's loss."""
     return figures.loss_curve(training_history, _kind(training_plan["phantom"]))
-
-
-def _grid(network: Any, lineage: Any, training: TrainingParameters) -> Figure:
-    from malaria_diffusion.ddpm.process import GaussianDiffusion
-    from malaria_diffusion.ddpm.sampling import labels_to_sample, sample
-
-    sampling = SamplingParameters(
-        count=GRID["per_class"],
-        seed=training.seed,
-        solver="dpm-solver++",
-        evaluations=min(GRID["evaluations"], lineage.process.timesteps),
-        batch_size=64,
-        precision=training.precision,
-        device=training.device,
-    )
-    labels = labels_to_sample(sampling.count, lineage.class_names)
-    diffusion = GaussianDiffusion.from_parameters(lineage.process)
-    images = sample(network, diffusion, labels, lineage.size, sampling, progress=False)
-    return figures.sheet(images, pd.Series([lineage.class_names[label] for label in labels]), _kind(lineage.phantom))
 
 
 def _kind(phantom: bool) -> str:
