@@ -2,14 +2,19 @@
 
 from kedro.pipeline import Pipeline
 
-from malaria_diffusion.pipelines import data_processing, diffusion, phantom, validation
+from malaria_diffusion.pipelines import ablation, data_processing, diffusion, phantom, validation
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """All pipelines by name; `kedro run` runs the first three in turn."""
+    """All pipelines by name; `kedro run` runs the study: the three of it in turn."""
     study = {
         "data_processing": data_processing.create_pipeline(),
         "diffusion": diffusion.create_pipeline(),
         "validation": validation.create_pipeline(),
     }
-    return {"__default__": sum(study.values(), Pipeline([])), **study, "phantom": phantom.create_pipeline()}
+    return {
+        "__default__": sum(study.values(), Pipeline([])),
+        **study,
+        "ablation": ablation.create_pipeline(),
+        "phantom": phantom.create_pipeline(),
+    }

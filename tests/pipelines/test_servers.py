@@ -65,5 +65,5 @@ def test_it_starts_and_answers(project, command, path, found):
 
 def test_the_registry_lists_the_pipelines(project):
     printed = project.succeeds("registry", "list")
-    for name in ("data_processing", "diffusion", "validation", "phantom", "__default__"):
+    for name in ("data_processing", "diffusion", "validation", "ablation", "phantom", "__default__"):
         assert f"- {name}" in printed

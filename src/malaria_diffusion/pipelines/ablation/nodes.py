@@ -1,0 +1,143 @@
+"""Nodes of the ablation pipeline. torch is imported where it is used, so that listing pipelines stays quick."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from malaria_diffusion.cells.fingerprint import check_cells
+from malaria_diffusion.cells.split import training_rows
+from malaria_diffusion.ddpm.parameters import (
+    NetworkParameters,
+    ProcessParameters,
+    SamplingParameters,
+    TrainingParameters,
+)
+from malaria_diffusion.evaluation.ablation_claims import judge_claims
+from malaria_diffusion.evaluation.ablation_values import (
+    Training,
+    check_images,
+    process_of,
+    training_of,
+    values_to_train,
+)
+from malaria_diffusion.evaluation.parameters import AblationParameters
+from malaria_diffusion.figures.ablation import ablation_figure
+from malaria_diffusion.pipelines import tracking
+from malaria_diffusion.pipelines.training_data import training_data
+
+logger = logging.getLogger(__name__)
+
+
+def plan_ablation(
+    cells: NDArray[np.uint8],
+    cell_table: pd.DataFrame,
+    dataset_summary: dict[str, Any],
+    process: ProcessParameters,
+    network: NetworkParameters,
+    training: TrainingParameters,
+    sampling: SamplingParameters,
+    ablation: AblationParameters,
+) -> list[Training]:
+    """Name every training and find out, before the first starts, whether everything asked for is possible."""
+    import torch
+
+    from malaria_diffusion.ddpm.device import resolve_device
+    from malaria_diffusion.ddpm.objective import Objective
+    from malaria_diffusion.ddpm.sampling import check_sampling
+    from malaria_diffusion.ddpm.training import training_identity, training_settings
+
+    fingerprint = dataset_summary["fingerprint"]
+    check_cells(cells, cell_table, fingerprint)
+    check_images(ablation, cell_table.loc[training_rows(cell_table), "label"])
+    resolve_device(sampling.device)
+    data, size = training_data(cells, cell_table, fingerprint), int(cells.shape[-1])
+    trainings = []
+    for value in values_to_train(ablation):
+        its_process, its_training = process_of(value, process, ablation), training_of(value, training, ablation)
+        objective = Objective(its_process, network, its_training, size, data.num_classes, torch.float32)
+        check_sampling(sampling.model_copy(update={"evaluations": None}), value.timesteps, objective.null_class)
+        settings = training_settings(data.fingerprint, size, data.num_classes, its_process, network, its_training)
+        trainings.append(Training(value, its_process, its_training, training_identity(settings)))
+    logger.info("%d trainings of %d epochs each", len(trainings), ablation.epochs)
+    tracking.set_tags(data_fingerprint=fingerprint)
+    return trainings
+
+
+def train_ablation(
+    cells: NDArray[np.uint8],
+    cell_table: pd.DataFrame,
+    dataset_summary: dict[str, Any],
+    ablation_plan: list[Training],
+    network: NetworkParameters,
+    workspace: Path,
+) -> dict[str, Path]:
+    """Train what is not trained yet, in the folders of the diffusion pipeline; return them by identity."""
+    from malaria_diffusion.ddpm.training import EpochReport, epochs_done, train
+
+    data = training_data(cells, cell_table, dataset_summary["fingerprint"])
+    folders = {training.identity: workspace / "ddpm" / training.identity for training in ablation_plan}
+    for number, training in enumerate(ablation_plan, 1):
+        folder, epochs = folders[training.identity], training.training.epochs
+        done = epochs_done(folder)
+        todo = "nothing to do" if done == epochs else f"training to {epochs}"
+        logger.info("%d of %d: %s: %d epochs behind it, %s", number, len(ablation_plan), training.value, done, todo)
+
+        def report(epoch: EpochReport, prefix: str = f"{_metric(*training.value)}.training") -> None:
+            tracking.log_curves(epoch.history[["step", "loss", "val_loss"]], "step", prefix)
+
+        train(data, training.process, network, training.training, folder, report)
+    return folders
+
+
+def measure_ablation(
+    cells: NDArray[np.uint8],
+    cell_table: pd.DataFrame,
+    dataset_summary: dict[str, Any],
+    ablation_plan: list[Training],
+    ablation_folders: dict[str, Path],
+    network: NetworkParameters,
+    sampling: SamplingParameters,
+    ablation: AblationParameters,
+    workspace: Path,
+) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
+    """Measure what is not measured yet: quality, distance to the training cells, losses and costs."""
+    from malaria_diffusion.evaluation.ablation_study import Study, tabulate
+
+    data = training_data(cells, cell_table, dataset_summary["fingerprint"])
+    people = cell_table["person"].to_numpy(dtype=str)
+    study = Study(data, people, network, sampling, ablation.images, workspace / "ablation")
+    floor, measured = study.floor(), {}
+    for number, training in enumerate(ablation_plan, 1):
+        logger.info("%d of %d: measuring %s", number, len(ablation_plan), training.value)
+        measured[training.identity] = study.measurement(training, ablation_folders[training.identity])
+    table, shown = tabulate(measured, ablation_plan, floor, ablation)
+    for row in table.to_dict("records"):
+        tracking.log_metrics({_metric(row["timesteps"], row["betas"], row["seed"]): row})
+    return table, shown
+
+
+def judge_ablation(ablation_table: pd.DataFrame) -> pd.DataFrame:
+    """What the study says about the paper's claims."""
+    claims = judge_claims(ablation_table)
+    for claim in claims.itertuples():
+        logger.info("%s (%s betas): %s; %s", claim.claim, claim.betas, claim.verdict, claim.measured)
+    return claims
+
+
+def draw_ablation(
+    ablation_table: pd.DataFrame,
+    ablation_claims: pd.DataFrame,
+    ablation_samples: NDArray[np.uint8],
+    dataset_summary: dict[str, Any],
+) -> Figure:
+    """Figure 9: quality, overfitting and cost by the number of steps, and images."""
+    return ablation_figure(ablation_table, ablation_claims, ablation_samples, dataset_summary["images"])
+
+
+def _metric(timesteps: int, betas: str, seed: int) -> str:
+    return f"ablation.{betas}.T_{timesteps}.seed_{seed}"

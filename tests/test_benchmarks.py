@@ -1,0 +1,249 @@
+"""Every benchmark of the DDPM runs at its smallest and writes the figures it promises. How fast is never asked here."""
+
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+MISSING = [package for package in ("accelerate", "datasets") if importlib.util.find_spec(package) is None]
+NO_PEER = ["--no-peer"] if MISSING else []
+needs_peer = pytest.mark.skipif(bool(MISSING), reason=f'{MISSING} not installed: pip install -e ".[benchmark]"')
+COMMON = ["--device", "cpu", "--threads", "1"]
+NETWORK = ["--size", "16", "--channels", "8", "16", "--norm-groups", "4", "--precision", "float32"]
+ROUNDS = ["--rounds", "1", "--steps", "2", "--warm", "1", "--images", "16", "--batch", "4"]
+# a compiled network would take a minute: with this what is to be compiled runs as it is
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "TORCHDYNAMO_DISABLE": "1"}
+
+
+def start(script, *options, **environment):
+    command = [sys.executable, BENCHMARKS / f"{script}.py", *map(str, options)]
+    return subprocess.run(command, env=ENVIRONMENT | environment, capture_output=True, text=True)
+
+
+def figures_of(script, folder, *options):
+    path = folder / f"{script}.json"
+    result = start(script, *COMMON, *options, "--json", path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.strip()
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def training_speed(tmp_path_factory):
+    small = ["--matmul-side", 64, "--copy-mib", 1]
+    return figures_of("training_speed", tmp_path_factory.mktemp("speed"), *NETWORK, *ROUNDS, *small, *NO_PEER)
+
+
+@pytest.fixture(scope="module")
+def memory(tmp_path_factory):
+    small = ["--batch", 4, "--steps", 1, "--images", 16, "--sampled", 4, 130]
+    return figures_of("memory", tmp_path_factory.mktemp("memory"), *NETWORK, *small, *NO_PEER)
+
+
+@pytest.fixture(scope="module")
+def resume_cost(tmp_path_factory):
+    small = ["--batch", 4, "--cells", 64, "--rounds", 1, "--minutes", 0.03, "--checkpoint-seconds", 0.5]
+    return figures_of("resume_cost", tmp_path_factory.mktemp("resume"), *NETWORK, *small, *NO_PEER)
+
+
+def is_positive(value):
+    return math.isfinite(value) and value > 0
+
+
+def numbers(value):
+    """All numbers within."""
+    if isinstance(value, dict):
+        return [number for part in value.values() for number in numbers(part)]
+    if isinstance(value, list):
+        return [number for part in value for number in numbers(part)]
+    return [value] if isinstance(value, int | float) else []
+
+
+@pytest.mark.xdist_group("training_speed")
+def test_training_speed(training_speed):
+    found = training_speed["batches"]["4"]
+    assert {"ours_eager", "ours_compiled"} <= found["images_per_second"].keys()
+    for key in ("images_per_second", "fraction_of_roofline", "roofline", "losses"):
+        assert all(is_positive(number) for number in numbers(found[key])), key
+    assert found["compile_seconds"] >= 0
+    assert isinstance(found["losses_fall"], bool)
+
+
+@needs_peer
+@pytest.mark.xdist_group("training_speed")
+def test_training_speed_beside_diffusers(training_speed):
+    found = training_speed["batches"]["4"]
+    assert {"peer_default", "peer_best"} <= found["images_per_second"].keys()
+    ratios = ("ratio_to_default", "ratio_to_best", "eager_ratio_to_default", "eager_ratio_to_best")
+    assert all(is_positive(found[key]) for key in ratios)
+    assert str(found["peer_workers"]) in found["peer_trial_seconds"]
+
+
+def test_feed_speed(tmp_path):
+    found = figures_of("feed_speed", tmp_path, *NETWORK, *ROUNDS)["batches"]["4"]
+    assert {"feed", "training_steps", "steps_without_feed", found["best_peer"]} <= found["images_per_second"].keys()
+    assert all(is_positive(number) for number in numbers(found["images_per_second"]))
+    assert 0 < found["waiting_share"] < 1
+    assert all(math.isfinite(found[key]) for key in ("cost_share", "feed_to_steps", "feed_to_peer", "goal"))
+
+
+@pytest.mark.xdist_group("memory")
+def test_memory(memory):
+    ours = {"training_accumulation_1", "training_accumulation_4", "sampling_few", "sampling_many"}
+    assert ours <= memory["peak_mib"].keys()
+    assert all(is_positive(number) for number in numbers(memory["peak_mib"]))
+    assert memory["above_imports_mib"].keys() == memory["peak_mib"].keys()
+    assert memory["output_mib"] == {"sampling_few": 4 * 3 * 16**2 / 2**20, "sampling_many": 130 * 3 * 16**2 / 2**20}
+    assert all(is_positive(memory[key]) for key in ("sampling_ratio_without_output", "accumulation_ratio"))
+
+
+@needs_peer
+@pytest.mark.xdist_group("memory")
+def test_memory_beside_diffusers(memory):
+    assert {"peer_training", "peer_training_mixed"} <= memory["peak_mib"].keys()
+    assert all(is_positive(memory[key]) for key in ("ratio_to_peer", "ratio_to_peer_mixed"))
+
+
+@pytest.mark.xdist_group("resume_cost")
+def test_resume_cost(resume_cost):
+    parts = {"imports", "building", "loading", "first_step", "total"}
+    assert resume_cost["restart_seconds"]["ours"].keys() == parts
+    for key in ("restart_seconds", "save_seconds", "checkpoint_mib", "fingerprint_seconds", "share_by_policy"):
+        assert all(is_positive(number) for number in numbers(resume_cost[key])), key
+    assert resume_cost["checkpoints_written"] > 0
+    assert 0 < resume_cost["checkpoint_share"] < 1
+    assert resume_cost["goals_met"].keys() == {"restart", "checkpoint_share"}
+
+
+@needs_peer
+@pytest.mark.xdist_group("resume_cost")
+def test_resume_cost_beside_accelerate(resume_cost):
+    assert "peer" in resume_cost["restart_seconds"]
+    assert all(is_positive(resume_cost[key]) for key in ("restart_ratio_to_peer", "save_ratio_to_peer"))
+
+
+@pytest.fixture
+def model_and_cells(tmp_path):
+    """Options for a model with random weights, and cells of three splits."""
+    import torch
+
+    from malaria_diffusion.ddpm.model import Lineage, Model, save_model
+    from malaria_diffusion.ddpm.network import build_network
+    from malaria_diffusion.ddpm.parameters import NetworkParameters, ProcessParameters, TrainingParameters
+    from malaria_diffusion.ddpm.process import GaussianDiffusion
+
+    process = ProcessParameters(
+        timesteps=8, schedule="linear", beta_start=0.01, beta_end=0.5, prediction="v_prediction"
+    )
+    network = NetworkParameters(channels=[8, 8], layers_per_block=1, attention_sides=[], norm_groups=4, dropout=0.0)
+    training = TrainingParameters(
+        epochs=1,
+        batch_size=4,
+        accumulation=1,
+        loss="simple",
+        label_dropout=0.0,
+        optimizer="adam",
+        learning_rate=0.001,
+        weight_decay=0.0,
+        warmup_steps=0,
+        decay_epochs=None,
+        gradient_clip=1.0,
+        ema_decay=0.9,
+        flips=True,
+        precision="float32",
+        compile=False,
+        device="cpu",
+        seed=0,
+        quality_epochs=1,
+        quality_images=4,
+    )
+    lineage = Lineage(
+        identity="0123456789abcdef",
+        epochs=1,
+        images_seen=16,
+        cells_fingerprint="cells",
+        training_cells_fingerprint="training cells",
+        class_names=["A", "B"],
+        size=8,
+        training_people=["train1"],
+        training_people_hash="people",
+        training_cells=["0123456789abcdef"],
+        phantom=True,
+        process=process,
+        network=network,
+        training=training,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Model(build_network(network, 8, 2).eval(), GaussianDiffusion.from_parameters(process), lineage)
+    save_model(model, tmp_path / "model")
+    splits = np.repeat(["train", "val", "test"], 20)
+    table = pd.DataFrame(
+        {"label": ["A", "B"] * 30, "split": splits, "person": np.char.add(splits, "1"), "audit": False}
+    )
+    table.to_parquet(tmp_path / "table.parquet")
+    cells = np.random.default_rng(0).integers(0, 256, (60, 3, 8, 8), dtype=np.uint8)
+    np.save(tmp_path / "cells.npy", cells)
+    places = ["--model", tmp_path / "model", "--cells", tmp_path / "cells.npy", "--table", tmp_path / "table.parquet"]
+    small = ["--images", 8, "--evaluations", 4, 6, "--speed-images", 2, "--ancestral-steps", 3, "--rounds", 1]
+    return [*places, *small, "--work", tmp_path / "work", "--figure", tmp_path / "curve.png"]
+
+
+def test_sampling_speed(model_and_cells, tmp_path):
+    found = figures_of("sampling_speed", tmp_path, *model_and_cells)
+    solvers = {"ddim", "dpm-solver++", "unipc"}
+    assert found["solvers"].keys() == found["evaluations_equal"].keys() == found["ratio_to_ancestral"].keys() == solvers
+    for one in (found["floor"], found["ancestral"], *(found["solvers"][name]["6"] for name in solvers)):
+        assert len(one["values"]) == 3
+        assert all(math.isfinite(number) for number in numbers(one))
+    assert all(is_positive(number) for number in found["images_per_second"].values())
+    assert found["ancestral_ratio_to_peer"].keys() == {"float32", "bfloat16"}
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").iterdir()}
+    assert len(kept) == 3 * 7
+
+
+def test_a_model_of_held_out_people_is_refused(model_and_cells, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import sampling_speed
+
+    table = pd.read_parquet(tmp_path / "table.parquet")
+    table.replace({"person": {"test1": "train1"}}).to_parquet(tmp_path / "table.parquet")
+    monkeypatch.setattr(sys, "argv", ["sampling_speed", *COMMON, *map(str, model_and_cells)])
+    with pytest.raises(SystemExit, match="trained on people of the test split: train1"):
+        sampling_speed.main()
+
+
+@pytest.mark.parametrize("script", ["training_speed", "memory", "resume_cost"])
+def test_what_the_peer_lacks_is_said_in_one_sentence(script, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    module = importlib.import_module(script)
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    monkeypatch.setattr(sys, "argv", [script])
+    with pytest.raises(SystemExit, match=r"'accelerate'.*pip install -e \"\.\[benchmark\]\""):
+        module.main()
+
+
+def test_help():
+    scripts = ["training_speed", "feed_speed", "sampling_speed", "memory", "resume_cost"]
+    script = f"""
+import runpy, sys
+sys.path.insert(0, {str(BENCHMARKS)!r})
+for name in {scripts}:
+    sys.argv = [name, "--help"]
+    try:
+        runpy.run_path({str(BENCHMARKS)!r} + "/" + name + ".py", run_name="__main__")
+    except SystemExit as end:
+        assert end.code == 0
+"""
+    result = subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert all(f"usage: {name}" in result.stdout for name in scripts)
