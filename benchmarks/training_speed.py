@@ -317,6 +317,7 @@ def best_seconds(work: Callable[[], Any], device: torch.device, times: int = 5) 
 
 def measure(pictures: Pictures, setup: Setup, batch: int, folder: Path, arguments: Any) -> dict[str, Any]:
     """All figures of one batch size."""
+    torch.compiler.reset()  # what was compiled for another batch size
     device = setup.device
     contestants: dict[str, Contestant] = {}
     trial: dict[int, float] = {}

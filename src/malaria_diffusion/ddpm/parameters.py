@@ -152,8 +152,8 @@ class TrainingParameters(Parameters):
             )
         if self.quality_epochs > self.epochs:
             raise ValueError(
-                f"quality_epochs ({self.quality_epochs}) exceeds epochs ({self.epochs}), so no epoch would be looked at "
-                "and none be the best; lower it"
+                f"quality_epochs ({self.quality_epochs}) exceeds epochs ({self.epochs}), so no epoch would be looked "
+                "at and none be the best; lower it"
             )
         return self
 

@@ -1,102 +1,137 @@
-"""How far generated images are from real ones, in the space that steers a training."""
+"""How far generated images are from real ones: the kernel distance by which training picks its weights.
+
+The features are those of a fixed random network, so nothing is downloaded and nothing is learned. Random embeddings
+rank generators well where images are far from those of a pretrained network (Naeem et al. 2020, section 5.1); taking
+absolute values of filter responses at several scales is the scattering transform's way (Bruna & Mallat 2013).
+
+This space steers the training. Whatever is reported of its result must come from another one.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn import functional
 
 from malaria_diffusion.errors import UserError
 
+# of the network; distances in another one are other numbers
+KEY = 2018
 CHANNELS = (16, 32, 64)
-KEY = 20240622
-LIMIT = 5.0
-BATCH = 256
+# added to the eigenvalues of the features' correlations, whose mean is 1, lest weak directions are blown up
+RIDGE = 1.0
+# an image further from the reference's centre, in units of its root mean square distance, counts as being there
+LIMIT = 3.0
+AT_ONCE = 256
 
 
 class QualityMeasure:
-    """Kernel distance of images to given real ones.
+    """Distances from the images `reference`, uint8, (M, 3, S, S), in features that they standardise and whiten.
 
-    The squared maximum mean discrepancy with the cubic kernel of KID (Binkowski et al. 2018), without bias (it can be
-    negative), on the features of a small convolutional network with random weights that are the same everywhere (Naeem
-    et al. 2020, section 5.1), standardised by the real images.
+    Cells differ more in stain than in all that sets a bad image apart from a good one; whitening makes up for it.
+
+    Raises:
+        UserError: fewer than two images, or not images.
     """
 
     def __init__(self, reference: NDArray[np.uint8]) -> None:
-        self._size = reference.shape[-1]
-        features = self._raw(reference)
-        self._mean, deviation = features.mean(0), features.std(0)
-        self._deviation = np.where(deviation > 1e-6 * deviation.max(), deviation, 1.0)
-        self._reference = self._standardise(features)
-        self._within = _mean_of_others(_kernel(self._reference, self._reference))
+        self._shape = (3, *reference.shape[-1:] * 2)
+        self._check(reference)
+        raw = random_features(reference)
+        self._centre, deviation = raw.mean(axis=0), raw.std(axis=0)
+        # divided by its rounding errors, a feature that does not vary would outweigh all others
+        self._deviation = np.where(deviation > 1e-9, deviation, np.inf)
+        standard = (raw - self._centre) / self._deviation
+        eigenvalues, vectors = np.linalg.eigh(standard.T @ standard / len(standard))
+        # the symmetric root: unlike the eigenvectors it is unique
+        root = (vectors / np.sqrt(eigenvalues + RIDGE)) @ vectors.T
+        self._whitening = root / (np.sqrt(np.square(standard @ root).mean()) or 1.0)
+        self._reference = self.features(reference)
+        self._within_reference = _mean_kernel(self._reference)
 
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Standardised features, (N, D), each within 5 deviations of the real images' mean."""
-        return self._standardise(self._raw(images))
+        """The features of `images`, uint8, (N, 3, S, S): (N, D), of mean square 1 over the reference but for LIMIT."""
+        white = (random_features(images) - self._centre) / self._deviation @ self._whitening
+        return white * (LIMIT / np.maximum(LIMIT, np.sqrt(np.square(white).mean(axis=1, keepdims=True))))
 
     def distance(self, images: NDArray[np.uint8]) -> float:
-        """Kernel distance of uint8 images (N, 3, S, S), N at least 2."""
+        """Squared maximum mean discrepancy between `images`, uint8, (N, 3, S, S), and the reference.
+
+        The kernel is that of KID, and so is the estimate: 0 on average over samples of one set of images, and so below
+        0 for some (Binkowski et al. 2018, section 4).
+
+        Raises:
+            UserError: fewer than two images, or not of the reference's shape.
+        """
+        self._check(images)
         features = self.features(images)
-        within = _mean_of_others(_kernel(features, features))
-        return float(within + self._within - 2 * _kernel(features, self._reference).mean())
+        across = _mean_kernel(features, self._reference)
+        return self._within_reference + _mean_kernel(features) - 2 * across
 
-    def _standardise(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        return ((features - self._mean) / self._deviation).clip(-LIMIT, LIMIT)
+    def nearest(self, images: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Distance (N,) from each image to the nearest of `others`, root mean square over features."""
+        return _nearest(self.features(images), self.features(others))
 
-    def _raw(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-        if len(images) < 2 or images.shape[1:] != (3, self._size, self._size):
+    def _check(self, images: NDArray[np.uint8]) -> None:
+        if len(images) < 2 or images.shape[1:] != self._shape or images.dtype != np.uint8:
             raise UserError(
-                f"found images of shape {images.shape}, expected (N, 3, {self._size}, {self._size}) with N at least 2"
+                f"a distance needs at least 2 images, uint8, (N, {', '.join(map(str, self._shape))}); found "
+                f"{images.dtype}, {images.shape}"
             )
-        weights = _weights()
-        parts = [_features(images[start : start + BATCH], weights) for start in range(0, len(images), BATCH)]
-        return torch.cat(parts).double().numpy()
 
 
-def nearest_neighbour(images: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Root mean square difference, in grey values from -1 to 1, of each image from the most similar of `others`."""
-    flat = torch.from_numpy(others.reshape(len(others), -1).astype(np.float32) / 127.5)
-    nearest = []
-    for start in range(0, len(images), BATCH):
-        part = images[start : start + BATCH]
-        part = torch.from_numpy(part.reshape(len(part), -1).astype(np.float32) / 127.5)
-        squared = part.square().sum(1, keepdim=True) + flat.square().sum(1) - 2 * part @ flat.T
-        place = squared.argmin(1)
-        nearest.append((part - flat[place]).square().mean(1).sqrt())
-    return torch.cat(nearest).double().numpy()
+def nearest_in_pixels(images: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Distance (N,) from each image to the nearest of `others`, uint8, root mean square over pixels in [-1, 1]."""
+    return _nearest(images.reshape(len(images), -1), others.reshape(len(others), -1)) / 127.5
 
 
-@torch.no_grad()
-def _features(images: NDArray[np.uint8], weights: list[Tensor]) -> Tensor:
-    """Means and maxima over the image, of the colours and of each level of the network."""
-    x = torch.from_numpy(np.ascontiguousarray(images)).float() / 127.5 - 1
-    found = [x.mean((2, 3)), x.amax((2, 3))]
-    for weight in weights:
-        x = functional.conv2d(functional.pad(x, (1, 1, 1, 1), mode="replicate"), weight).abs()
-        found += [x.mean((2, 3)), x.amax((2, 3))]
-        x = functional.avg_pool2d(x, 2)
-    return torch.cat(found, 1)
+@torch.inference_mode()
+def random_features(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Mean and maximum of every channel of `images`, uint8, (N, 3, S, S), and of each level of the network: (N, D)."""
+    weights = _weights()
+    rows = []
+    for start in range(0, len(images), AT_ONCE):
+        x = torch.from_numpy(images[start : start + AT_ONCE].astype(np.float64)) / 127.5 - 1
+        pooled = [x.mean((2, 3)), x.amax((2, 3))]
+        for weight in weights:
+            if len(pooled) > 2:
+                x = functional.avg_pool2d(x, 2)
+            x = functional.conv2d(functional.pad(x, (1, 1, 1, 1), mode="replicate"), weight).abs()
+            pooled += [x.mean((2, 3)), x.amax((2, 3))]
+        rows.append(torch.cat(pooled, dim=1).numpy())
+    return np.concatenate(rows)
 
 
-def _weights() -> list[Tensor]:
-    """Orthogonal filters drawn by NumPy, whose streams do not change with versions."""
+def _weights() -> list[torch.Tensor]:
+    """3 x 3 filters, (out, in, 3, 3), orthogonal to each other as far as their number allows."""
+    # NumPy's own stream, which is the same in every version of PyTorch and leaves PyTorch's alone
     generator = np.random.Generator(np.random.Philox(key=KEY))
-    weights, channels = [], 3
-    for level in CHANNELS:
-        drawn, _ = np.linalg.qr(generator.standard_normal((max(level, 9 * channels), min(level, 9 * channels))))
-        filters = drawn if level >= 9 * channels else drawn.T
-        weights.append(torch.from_numpy(np.ascontiguousarray(filters.reshape(level, channels, 3, 3))).float())
-        channels = level
+    weights = []
+    for before, after in zip((3, *CHANNELS[:-1]), CHANNELS, strict=True):
+        wide, narrow = max(after, before * 9), min(after, before * 9)
+        q, r = np.linalg.qr(generator.standard_normal((wide, narrow)))
+        q *= np.sign(np.diag(r))
+        weights.append(torch.from_numpy((q if after == wide else q.T).reshape(after, before, 3, 3)))
     return weights
 
 
-def _kernel(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    return (one @ other.T / one.shape[1] + 1) ** 3
+def _mean_kernel(x: NDArray[np.float64], y: NDArray[np.float64] | None = None) -> float:
+    """Mean of (x_i . y_j / D + 1)^3 over all pairs of rows, or of rows of `x` and other rows of it."""
+    others, total = x if y is None else y, 0.0
+    for start in range(0, len(x), AT_ONCE):
+        kernel = (x[start : start + AT_ONCE] @ others.T / x.shape[1] + 1) ** 3
+        total += kernel.sum() - (0 if y is not None else np.trace(kernel, start))
+    return float(total / (len(x) * (len(others) - (y is None))))
 
 
-def _mean_of_others(kernel: NDArray[np.float64]) -> float:
-    """Mean over all pairs of different images."""
-    count = len(kernel)
-    return float((kernel.sum() - np.trace(kernel)) / (count * (count - 1)))
+def _nearest(x: NDArray, y: NDArray) -> NDArray[np.float64]:
+    """Root mean square difference (N,) between each row of `x` and the row of `y` that is nearest."""
+    x = x.astype(np.float64)
+    nearest = np.full(len(x), np.inf)
+    for start in range(0, len(y), AT_ONCE):
+        part = y[start : start + AT_ONCE].astype(np.float64)
+        # found by the expanded square, which is fast, and then measured by the difference, which is exact
+        found = part[(np.square(part).sum(axis=1) - 2 * x @ part.T).argmin(axis=1)]
+        nearest = np.minimum(nearest, np.sqrt(np.square(x - found).mean(axis=1)))
+    return nearest

@@ -24,7 +24,7 @@ from malaria_diffusion.ddpm.parameters import (
     Solver,
     TrainingParameters,
 )
-from malaria_diffusion.ddpm.quality import QualityMeasure, nearest_neighbour
+from malaria_diffusion.ddpm.quality import QualityMeasure, nearest_in_pixels
 from malaria_diffusion.ddpm.sampling import sample
 from malaria_diffusion.ddpm.training import CHECKPOINT, seconds_per_image
 from malaria_diffusion.evaluation.choice import balanced_rows, per_class_number
@@ -45,7 +45,7 @@ class Measures(NamedTuple):
     Attributes:
         kernel_distance: Of the generated images to validation cells, see `QualityMeasure`.
         kernel_distance_error: By a jackknife over the images.
-        nearest: Median distance of a generated image to the nearest training cell, see `nearest_neighbour`.
+        nearest: Median distance of a generated image to the nearest training cell, see `nearest_in_pixels`.
         nearest_ratio: That over the same of validation cells. Below 1, images lie closer to the training cells than new
             cells do: overfitting, or smooth images, which lie closer to any cell.
         nearest_ratio_error: By a bootstrap over images and over validation people.
@@ -124,7 +124,7 @@ class Yardstick:
         self._training_cells = data.cells[data.train_rows]
         draws = [self._balanced(data.train_rows, images, rng) for _ in range(FLOOR_DRAWS)]
         drawn = [self._quality.distance(data.cells[rows]) for rows in draws]
-        self._new = nearest_neighbour(data.cells[self._reference], self._training_cells)
+        self._new = nearest_in_pixels(data.cells[self._reference], self._training_cells)
         self._people = people
         self.floor = Floor(
             float(np.mean(drawn)), float(np.quantile(drawn, FLOOR_QUANTILE)), float(np.median(self._new))
@@ -148,7 +148,7 @@ class Yardstick:
         seconds = time.perf_counter() - start
 
         distance, distance_error = jackknife(images, self._quality)
-        nearest = nearest_neighbour(images, self._training_cells)
+        nearest = nearest_in_pixels(images, self._training_cells)
         closer, closer_error = closer_to_training(
             self._to_people(images, data.train_rows), self._to_people(images, data.val_rows)
         )
@@ -185,7 +185,7 @@ class Yardstick:
         """Distance of each image to the nearest cell of each person, (images, people)."""
         people = self._people[rows]
         cells = [self.data.cells[rows[people == person]] for person in np.unique(people)]
-        return np.stack([nearest_neighbour(images, of_person) for of_person in cells], axis=1)
+        return np.stack([nearest_in_pixels(images, of_person) for of_person in cells], axis=1)
 
     @torch.no_grad()
     def _losses(self, trained: Trained) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
