@@ -37,6 +37,12 @@ def data() -> TrainingData:
 
 
 @pytest.fixture(scope="session")
+def one_step(data) -> TrainingData:
+    """Of which an epoch is one step."""
+    return data._replace(train_rows=data.train_rows[:4])
+
+
+@pytest.fixture(scope="session")
 def process() -> ProcessParameters:
     return ProcessParameters(
         timesteps=20, schedule=ScheduleKind.LINEAR, beta_start=0.001, beta_end=0.3, prediction=Prediction.V
@@ -159,3 +165,22 @@ def run(data, process, network_parameters, parameters, monkeypatch):
         )
 
     return run_in
+
+
+@pytest.fixture(scope="module")
+def known():
+    return {}
+
+
+@pytest.fixture
+def whole(run, known, tmp_path_factory):
+    """Folder and history of a training never interrupted; each is trained once."""
+
+    def find(**changes):
+        key = str(changes)
+        if key not in known:
+            folder = tmp_path_factory.mktemp("whole")
+            known[key] = folder, run(folder, **changes)
+        return known[key]
+
+    return find

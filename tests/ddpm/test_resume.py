@@ -45,26 +45,6 @@ def poison(monkeypatch, poisoned_step, batch_size=4):
     monkeypatch.setattr(feed, "draw_samples", draw)
 
 
-@pytest.fixture(scope="module")
-def known(tmp_path_factory):
-    return tmp_path_factory.mktemp("whole"), {}
-
-
-@pytest.fixture
-def whole(run, known):
-    """Folder and history of a training never interrupted; each is trained once."""
-    base, done = known
-
-    def find(**changes):
-        key = str(changes)
-        if key not in done:
-            folder = base / str(len(done))
-            done[key] = folder, run(folder, **changes)
-        return done[key]
-
-    return find
-
-
 @pytest.fixture
 def begun(whole, tmp_path):
     """A copy of a training of one epoch, to be damaged."""
@@ -82,15 +62,14 @@ def continues(run, whole, folder, **changes):
 # --- interruptions ---
 
 
-@pytest.mark.parametrize("changes", [{}, RICH], ids=["plain", "rich"])
-def test_stopping_between_epochs_changes_nothing(run, whole, tmp_path, changes):
+def test_stopping_between_epochs_changes_nothing(run, whole, tmp_path):
     for epochs in (1, 2):
-        run(tmp_path, epochs=epochs, quality_epochs=1, **changes)
+        run(tmp_path, epochs=epochs, quality_epochs=1, **RICH)
         assert epochs_done(tmp_path) == epochs
-    continues(run, whole, tmp_path, epochs=3, quality_epochs=1, **changes)
+    continues(run, whole, tmp_path, epochs=3, quality_epochs=1, **RICH)
 
 
-@pytest.mark.parametrize("stop", [3, 6, STEPS, STEPS + 1])
+@pytest.mark.parametrize("stop", [3, STEPS, STEPS + 1])
 @pytest.mark.parametrize("changes", [{"decay_epochs": 2}, RICH], ids=["plain", "rich"])
 def test_stopping_within_an_epoch_changes_nothing(run, whole, tmp_path, monkeypatch, changes, stop):
     """Ctrl-C right after a save in the middle of an epoch."""
@@ -110,7 +89,9 @@ def test_stopping_within_an_epoch_changes_nothing(run, whole, tmp_path, monkeypa
     continues(run, whole, tmp_path, quality_epochs=2, **changes)
 
 
-def test_an_interruption_may_come_between_the_best_weights_and_their_checkpoint(run, whole, tmp_path, monkeypatch):
+def test_an_interruption_may_come_between_the_best_weights_and_their_checkpoint(
+    run, whole, one_step, tmp_path, monkeypatch
+):
     def save_best_and_stop(path, tensors, progress):
         checkpoint.save_checkpoint(path, tensors, progress)
         if path.name == BEST and progress["epoch"] == 2:
@@ -119,9 +100,9 @@ def test_an_interruption_may_come_between_the_best_weights_and_their_checkpoint(
     with monkeypatch.context() as patch:
         patch.setattr(training, "save_checkpoint", save_best_and_stop)
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path, epochs=3, quality_epochs=1)
+            run(tmp_path, data=one_step, epochs=3, quality_epochs=1)
     assert (load_best_weights(tmp_path).epoch, epochs_done(tmp_path)) == (2, 1)
-    continues(run, whole, tmp_path, epochs=3, quality_epochs=1)
+    continues(run, whole, tmp_path, data=one_step, epochs=3, quality_epochs=1)
 
 
 def test_steps_after_the_last_save_are_repeated(run, whole, tmp_path, monkeypatch):
@@ -196,22 +177,27 @@ def test_a_killed_process_changes_nothing(run, process, network_parameters, para
     assert np.array_equal(generated(never_killed), generated(tmp_path / "parts"))
 
 
-@pytest.mark.parametrize("epochs", [1, 2])
-def test_a_finished_training_is_left_alone(run, tmp_path, epochs):
-    history = run(tmp_path, quality_epochs=1)
-    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()}
+def test_a_finished_training_is_left_alone(run, whole, begun):
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in begun.iterdir()}
     assert {path.name for path in before} == {CHECKPOINT, BEST}
     reports = []
-    again = run(tmp_path, epochs=epochs, quality_epochs=1, on_epoch=reports.append)
-    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()} == before
+    again = run(begun, epochs=1, quality_epochs=1, on_epoch=reports.append)
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in begun.iterdir()} == before
     assert reports == []
-    same_table(again, history)
+    same_table(again, whole(epochs=1, quality_epochs=1)[1])
+
+
+def test_what_is_trained_is_never_shortened(run, tmp_path):
+    history = run(tmp_path, epochs=2)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    same_table(run(tmp_path, epochs=1), history)
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
 
 
 # --- how often ---
 
 
-def saved_epochs(monkeypatch, run, data, folder, epochs, seconds, **changes):
+def saved_epochs(monkeypatch, run, one_step, folder, epochs, seconds, **changes):
     """Epochs of 100 seconds, and one step, after which a checkpoint was written, if one takes `seconds`."""
     clock, saved = [0.0], []
 
@@ -227,22 +213,22 @@ def saved_epochs(monkeypatch, run, data, folder, epochs, seconds, **changes):
     monkeypatch.setattr(training, "save_checkpoint", save)
     monkeypatch.setattr(training, "CHECKPOINT_SHARE", 0.01)
     monkeypatch.setattr(training.time, "monotonic", lambda: clock[0])
-    run(folder, pass_epoch, data=data._replace(train_rows=data.train_rows[:4]), epochs=epochs, **changes)
+    run(folder, pass_epoch, data=one_step, epochs=epochs, **changes)
     return saved
 
 
 @pytest.mark.parametrize(
     ("seconds", "expected"), [(0.5, [1, 2, 3, 4, 5, 6, 7]), (1.5, [1, 3, 5, 7]), (2.5, [1, 4, 7]), (100, [1, 7])]
 )
-def test_checkpoints_take_a_small_share_of_the_time(run, data, tmp_path, monkeypatch, seconds, expected):
-    assert saved_epochs(monkeypatch, run, data, tmp_path, 7, seconds) == expected
+def test_checkpoints_take_a_small_share_of_the_time(run, one_step, tmp_path, monkeypatch, seconds, expected):
+    assert saved_epochs(monkeypatch, run, one_step, tmp_path, 7, seconds) == expected
 
 
-def test_the_best_weights_are_never_ahead_of_the_checkpoint(run, data, tmp_path, monkeypatch):
+def test_the_best_weights_are_never_ahead_of_the_checkpoint(run, one_step, tmp_path, monkeypatch):
     """However long a checkpoint takes: a training that stops there has weights to show that belong to it."""
     distances = iter([5.0, 6.0, 4.0, 3.0, 7.0, 8.0])
     monkeypatch.setattr(QualityMeasure, "distance", lambda self, images: next(distances))
-    assert saved_epochs(monkeypatch, run, data, tmp_path, 6, 1000, quality_epochs=1) == [1, 3, 4, 6]
+    assert saved_epochs(monkeypatch, run, one_step, tmp_path, 6, 1000, quality_epochs=1) == [1, 3, 4, 6]
 
 
 # --- checkpoints that cannot be continued ---
@@ -392,7 +378,7 @@ def test_a_loss_that_is_not_finite_stops_before_anything_is_saved(run, tmp_path,
     assert not (tmp_path / CHECKPOINT).exists()
 
 
-@pytest.mark.parametrize("poisoned", [STEPS, STEPS + 1, 2 * STEPS - 1])
+@pytest.mark.parametrize("poisoned", [STEPS, 2 * STEPS - 1])
 def test_a_loss_that_is_not_finite_leaves_the_former_checkpoint(run, whole, tmp_path, monkeypatch, poisoned):
     run(tmp_path, epochs=1)
     path = tmp_path / CHECKPOINT

@@ -19,12 +19,6 @@ UNEQUAL = np.array([32, 33, 34, 35, 36, 38, 40, 42])  # six dark and two bright
 
 
 @pytest.fixture
-def one_step(data):
-    """Epochs of one step."""
-    return data._replace(train_rows=data.train_rows[:4])
-
-
-@pytest.fixture
 def objective(process, network_parameters, parameters):
     def build(label_dropout=0.0, **changes):
         torch.manual_seed(0)
