@@ -174,21 +174,22 @@ def initial(data, process, network_parameters, parameters, tmp_path):
         return {name: value.clone() for name, value in begun.objective.network.state_dict().items()}
 
 
-def after_one_step(run, data, folder, **changes):
+def after_one_step(run, one_step, folder, **changes):
     run(folder, data=one_step, epochs=1, warmup_steps=0, **changes)
     return weights_of(folder)["conv_in.weight"]
 
 
-def test_weight_decay_shrinks_the_weights_in_adamw_beside_the_gradient(run, data, initial, tmp_path):
+def test_weight_decay_shrinks_the_weights_in_adamw_beside_the_gradient(run, one_step, initial, tmp_path):
     free, decayed = (
-        after_one_step(run, data, tmp_path / str(decay), optimizer="adamw", weight_decay=decay) for decay in (0.0, 0.5)
+        after_one_step(run, one_step, tmp_path / str(decay), optimizer="adamw", weight_decay=decay)
+        for decay in (0.0, 0.5)
     )
     assert torch.allclose(free - decayed, 0.003 * 0.5 * initial["conv_in.weight"], rtol=0, atol=1e-7)
 
 
-def test_weight_decay_is_in_adam_a_part_of_the_gradient(run, data, initial, tmp_path):
+def test_weight_decay_is_in_adam_a_part_of_the_gradient(run, one_step, initial, tmp_path):
     """Far larger than the rest of the gradient, it turns Adam's first step, of the learning rate's size, inwards."""
-    decayed = after_one_step(run, data, tmp_path, weight_decay=0.999, gradient_clip=1e-9)
+    decayed = after_one_step(run, one_step, tmp_path, weight_decay=0.999, gradient_clip=1e-9)
     weight = initial["conv_in.weight"]
     assert torch.allclose(decayed, weight - 0.003 * weight.sign(), rtol=0, atol=1e-4)
 
@@ -197,9 +198,8 @@ def test_weight_decay_is_in_adam_a_part_of_the_gradient(run, data, initial, tmp_
 
 
 @pytest.mark.parametrize("learned", [False, True])
-def test_averaged_weights_follow_their_closed_form(run, data, tmp_path, learned):
+def test_averaged_weights_follow_their_closed_form(run, one_step, tmp_path, learned):
     """One step an epoch shows the weights after each step; the first average reveals the initial weights."""
-    one_step = one_step
     changes = {"process": {"schedule": "learned"}, "loss": "bound"} if learned else {}
     initial = []
     for rate in (0.003, 0.03):
@@ -267,11 +267,11 @@ def test_a_learned_schedule_is_refused_with_another_loss(run, tmp_path, loss):
     assert not (tmp_path / CHECKPOINT).exists()
 
 
-def test_weight_decay_does_not_draw_a_schedule_to_zero(run, data, tmp_path):
+def test_weight_decay_does_not_draw_a_schedule_to_zero(run, one_step, tmp_path):
     schedules = []
     for decay in (0.0, 0.5):
         folder = tmp_path / str(decay)
-        after_one_step(run, data, folder, optimizer="adamw", weight_decay=decay, **LEARNED)
+        after_one_step(run, one_step, folder, optimizer="adamw", weight_decay=decay, **LEARNED)
         schedules.append(weights_of(folder, "weights.schedule."))
     assert all(torch.equal(value, schedules[1][name]) for name, value in schedules[0].items())
     assert not same_weights(tmp_path / "0.0", tmp_path / "0.5")

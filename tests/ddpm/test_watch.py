@@ -132,6 +132,18 @@ def test_looking_changes_no_weight(run, tmp_path):
         assert torch.equal(weight, few[name])
 
 
+def test_looks_are_those_of_the_averaged_weights(run, one_step, process, network_parameters, parameters, tmp_path):
+    reports = []
+    history = run(tmp_path, reports.append, data=one_step, epochs=3, quality_epochs=3, learning_rate=0.03)
+    averaged = Objective(process, network_parameters, parameters, 8, 2, torch.float32)
+    averaged.load_state_dict(weights_of(tmp_path, "ema."))
+    images, distance = Watch(one_step, parameters, 20).look(averaged)
+    assert np.array_equal(reports[-1].images, images)
+    assert history.kernel_distance.iloc[-1] == distance
+    averaged.load_state_dict(weights_of(tmp_path, "weights."))
+    assert not np.array_equal(Watch(one_step, parameters, 20).look(averaged)[0], images)
+
+
 def test_best_weights_hold_a_learned_schedule_too(run, tmp_path):
     run(tmp_path, epochs=1, process={"schedule": "learned"}, loss="bound", quality_epochs=1)
     weights = load_best_weights(tmp_path).weights

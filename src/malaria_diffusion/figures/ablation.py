@@ -33,7 +33,9 @@ def ablation_figure(table: pd.DataFrame, claims: pd.DataFrame, samples: NDArray[
     floor = table[["floor_kernel_distance", "floor_kernel_distance_high"]].iloc[0]
     quality.axhline(floor.iloc[0], color=FLOOR, linestyle=":", label="floor: real cells")
     quality.axhspan(*floor, color=FLOOR, alpha=0.2, linewidth=0)
-    quality.set_ylim(bottom=min(0, quality.get_ylim()[0]))
+    # logarithmic down to the floor, and linear from there to zero and below, where an unbiased estimate may fall
+    quality.set_yscale("symlog", linthresh=max(float(floor["floor_kernel_distance_high"]), 1e-6))
+    quality.set_ylim(bottom=min(0.0, float(table["kernel_distance"].min())))
     quality.set_ylabel("kernel distance to\nvalidation cells (lower is better)", fontsize=8)
     _title(quality, claims, "more steps denoise better")
 
