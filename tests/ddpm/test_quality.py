@@ -13,16 +13,17 @@ SIZE = 16
 
 
 def discs(seed, count, spotted=0.5, size=SIZE):
-    """Coloured discs on black, a share of them with a dark spot; one in a thousand could be taken for another."""
+    """Coloured discs on black, a share of them with a dark spot."""
     generator = np.random.default_rng(seed)
-    rows, columns = np.mgrid[:size, :size] / size
+    rows, columns = (np.mgrid[:size, :size] + 0.5) / size
     centre = generator.uniform(0.45, 0.55, (count, 2, 1, 1))
     away = np.hypot(rows - centre[:, 0], columns - centre[:, 1])
     colour = generator.normal((200, 150, 160), 12, (count, 3))[:, :, None, None]
     images = colour * (away < generator.uniform(0.35, 0.45, (count, 1, 1)))[:, None]
     spot = centre + generator.uniform(-0.15, 0.15, (count, 2, 1, 1))
     inside = np.hypot(rows - spot[:, 0], columns - spot[:, 1]) < 0.1
-    images[np.arange(count) < spotted * count] *= 1 - 0.5 * inside[np.arange(count) < spotted * count, None]
+    has_spot = np.arange(count) < spotted * count
+    images *= 1 - 0.5 * (inside & has_spot[:, None, None])[:, None]
     return as_image(images + generator.normal(0, 2, images.shape))
 
 
@@ -39,22 +40,31 @@ def blurred(images, sigma):
 
 
 @pytest.fixture(scope="module")
+def typical():
+    return discs(2, 400)
+
+
+@pytest.fixture(scope="module")
 def reference():
     return discs(0, 200)
 
 
 @pytest.fixture(scope="module")
-def measure(reference):
-    return QualityMeasure(reference)
+def measure(reference, typical):
+    return QualityMeasure(reference, typical)
 
 
 @pytest.fixture(scope="module")
-def floor():
-    """Distances of 25 sets from as many references, all of the same kind of image."""
-    return np.array([QualityMeasure(discs(2 * k, 80)).distance(discs(2 * k + 1, 120)) for k in range(50, 75)])
+def floor(typical):
+    """Distances of one half of a set of images from the other, for 20 ways of halving it."""
+    images, generator, found = discs(3, 400), np.random.default_rng(0), []
+    for _ in range(20):
+        one, other = np.split(generator.permutation(images), 2)
+        found.append(QualityMeasure(one, typical[::4]).distance(other))
+    return np.array(found)
 
 
-def test_sets_of_one_kind_are_at_no_distance_on_average(floor):
+def test_halves_of_one_set_are_at_no_distance_on_average(floor):
     assert abs(floor.mean()) < 3 * floor.std(ddof=1) / np.sqrt(len(floor))
     assert floor.min() < 0 < floor.max()
 
@@ -72,19 +82,19 @@ def test_the_estimate_written_out(measure, reference):
     assert measure.distance(images) == pytest.approx(of_images + of_reference - 2 * across, rel=1e-9, abs=1e-12)
 
 
-def test_order_and_batches_change_nothing(measure, reference, monkeypatch):
+def test_order_and_batches_change_nothing(measure, reference, typical, monkeypatch):
     images = discs(1, 50)
     shuffled = np.random.default_rng(0).permutation(images)
     assert measure.distance(shuffled) == pytest.approx(measure.distance(images), rel=1e-9)
     monkeypatch.setattr(quality, "AT_ONCE", 7)
-    again = QualityMeasure(reference[::-1])
+    again = QualityMeasure(reference[::-1], typical[::-1])
     assert again.distance(images) == pytest.approx(measure.distance(images), rel=1e-9)
     np.testing.assert_allclose(again.nearest(images, reference), measure.nearest(images, reference), rtol=1e-9)
 
 
-def test_either_side_may_be_the_reference(measure, reference):
+def test_either_side_may_be_the_reference(measure, reference, typical):
     for others in (discs(1, 200, spotted=1), blurred(discs(1, 200), 0.6)):
-        assert 0.3 < QualityMeasure(others).distance(reference) / measure.distance(others) < 3
+        assert 0.3 < QualityMeasure(others, typical).distance(reference) / measure.distance(others) < 3
 
 
 @pytest.mark.parametrize(
@@ -111,7 +121,8 @@ def test_what_the_eye_sees(measure, floor):
 
 def test_another_mixture_of_classes_is_seen(measure, floor):
     distances = [measure.distance(discs(1, 200, spotted)) for spotted in (0.5, 0.75, 1)]
-    assert distances[0] < 3 * floor.std() < distances[1] < distances[2]
+    assert distances[0] < distances[1] < distances[2]
+    assert distances[0] < 3 * floor.std() < distances[2]
 
 
 def test_strange_images_count_no_more_than_the_limit(measure):
@@ -120,18 +131,27 @@ def test_strange_images_count_no_more_than_the_limit(measure):
     np.testing.assert_allclose(lengths, LIMIT)
 
 
-def test_features_of_the_reference_are_centred_and_of_size_one(measure, reference):
-    features = measure.features(reference)
-    assert features.shape == (200, 2 * (3 + 16 + 32 + 64))
-    np.testing.assert_allclose(features.mean(axis=0), 0, atol=0.05)
+def test_features_of_typical_images_are_centred_white_and_of_size_one(measure, typical):
+    features = measure.features(typical)
+    assert features.shape == (400, 2 * (3 + 16 + 32 + 64))
+    np.testing.assert_allclose(features.mean(axis=0), 0, atol=0.02)
     assert np.square(features).mean() == pytest.approx(1, rel=0.02)  # but for the limit
+    raw = random_features(typical)
+    spread = [np.linalg.eigvalsh(np.cov(points.T))[-20:] for points in (raw / raw.std(axis=0), features)]
+    assert spread[0][-1] / spread[0][0] > 20
+    assert spread[1][-1] / spread[1][0] < 5
 
 
-def test_random_numbers_of_others_are_neither_used_nor_moved(reference, measure):
+def test_without_typical_images_the_reference_is_typical(reference):
+    images = discs(1, 50)
+    assert QualityMeasure(reference).distance(images) == QualityMeasure(reference, reference).distance(images)
+
+
+def test_random_numbers_of_others_are_neither_used_nor_moved(reference, typical, measure):
     torch.manual_seed(123)
     np.random.seed(123)  # noqa: NPY002
     before, numpy_before = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
-    distance = QualityMeasure(reference).distance(reference[:50])
+    distance = QualityMeasure(reference, typical).distance(reference[:50])
     assert torch.equal(torch.get_rng_state(), before)
     np.testing.assert_equal(np.random.get_state(), numpy_before)  # noqa: NPY002
     assert distance == measure.distance(reference[:50])
@@ -189,3 +209,5 @@ def test_what_cannot_be_measured_is_said(measure, images):
 def test_a_reference_that_is_none(images):
     with pytest.raises(UserError, match="at least 2 images"):
         QualityMeasure(images)
+    with pytest.raises(UserError, match="at least 2 images"):
+        QualityMeasure(discs(1, 4), images)

@@ -203,7 +203,7 @@ def test_a_model_that_knows_the_test_people_is_refused(validated):
 
 
 def test_a_killed_run_continues_its_training_and_its_mlflow_run(validated):
-    parameters = "diffusion.training.epochs=60,diffusion.training.seed=5,diffusion.training.grid_epochs=500"
+    parameters = "diffusion.training.epochs=60,diffusion.training.seed=5,diffusion.training.quality_epochs=60"
     arguments = ("run", "--pipeline", "diffusion", "--to-nodes", "train_ddpm", "--params", parameters)
     before = set(runs(validated)["run_id"])
     process = validated.start(*arguments)

@@ -19,39 +19,47 @@ from malaria_diffusion.errors import UserError
 # of the network; distances in another one are other numbers
 KEY = 2018
 CHANNELS = (16, 32, 64)
-# added to the eigenvalues of the features' correlations, whose mean is 1, lest weak directions are blown up
-RIDGE = 1.0
-# an image further from the reference's centre, in units of its root mean square distance, counts as being there
+# an image further from the centre of typical ones, in units of their root mean square distance, counts as being there
 LIMIT = 3.0
 AT_ONCE = 256
 
 
 class QualityMeasure:
-    """Distances from the images `reference`, uint8, (M, 3, S, S), in features that they standardise and whiten.
+    """Distances from the images `reference`, uint8, (M, 3, S, S), in a space made by `typical` ones.
 
-    Cells differ more in stain than in all that sets a bad image apart from a good one; whitening makes up for it.
+    Cells differ more in stain than in all that sets a bad image apart from a good one; whitening by typical cells
+    makes up for it.
+
+    Args:
+        reference: What images are compared with.
+        typical: Other images that say what is usual, uint8, (K, 3, S, S), of many people. Without them the reference
+            does, which is worse: few people's stains are taken for all, and distances are not quite unbiased.
 
     Raises:
-        UserError: fewer than two images, or not images.
+        UserError: fewer than two images on a side, or not images.
     """
 
-    def __init__(self, reference: NDArray[np.uint8]) -> None:
+    def __init__(self, reference: NDArray[np.uint8], typical: NDArray[np.uint8] | None = None) -> None:
         self._shape = (3, *reference.shape[-1:] * 2)
         self._check(reference)
-        raw = random_features(reference)
+        typical = reference if typical is None else typical
+        self._check(typical)
+        raw = random_features(typical)
         self._centre, deviation = raw.mean(axis=0), raw.std(axis=0)
         # divided by its rounding errors, a feature that does not vary would outweigh all others
         self._deviation = np.where(deviation > 1e-9, deviation, np.inf)
         standard = (raw - self._centre) / self._deviation
         eigenvalues, vectors = np.linalg.eigh(standard.T @ standard / len(standard))
+        # as large as the eigenvalues' sampling errors, lest directions that K images cannot tell from none be blown up
+        ridge = raw.shape[1] / len(raw)
         # the symmetric root: unlike the eigenvectors it is unique
-        root = (vectors / np.sqrt(eigenvalues + RIDGE)) @ vectors.T
+        root = (vectors / np.sqrt(eigenvalues + ridge)) @ vectors.T
         self._whitening = root / (np.sqrt(np.square(standard @ root).mean()) or 1.0)
         self._reference = self.features(reference)
         self._within_reference = _mean_kernel(self._reference)
 
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """The features of `images`, uint8, (N, 3, S, S): (N, D), of mean square 1 over the reference but for LIMIT."""
+        """The features of `images`, uint8, (N, 3, S, S): (N, D), of mean square 1 over typical ones."""
         white = (random_features(images) - self._centre) / self._deviation @ self._whitening
         return white * (LIMIT / np.maximum(LIMIT, np.sqrt(np.square(white).mean(axis=1, keepdims=True))))
 

@@ -40,7 +40,7 @@ def ablation_figure(table: pd.DataFrame, claims: pd.DataFrame, samples: NDArray[
     _title(quality, claims, "more steps denoise better")
 
     _curves(nearest, table, "nearest_ratio")
-    nearest.axhline(1, color=FLOOR, linestyle=":", label="new cells; below: overfitting")
+    nearest.axhline(1, color=FLOOR, linestyle=":", label="new cells")
     nearest.set_ylabel("distance to the nearest training\ncell, new cells = 1", fontsize=8)
     _title(nearest, claims, "few steps look like overfitting")
 
@@ -62,7 +62,7 @@ def ablation_figure(table: pd.DataFrame, claims: pd.DataFrame, samples: NDArray[
         axes.xaxis.set_minor_locator(NullLocator())
         axes.tick_params(axis="y", which="both", labelsize=7)
         axes.set_xlabel("T", fontsize=8)
-        axes.legend(fontsize=6.5)
+        axes.legend(fontsize=6.5, loc="upper left" if axes is sampling else "upper right")
 
     columns = below.subplots(len(steps), 2, squeeze=False)
     first = table[table["seed"] == table["seed"].min()]
