@@ -56,9 +56,9 @@ def measure(reference, typical):
 
 @pytest.fixture(scope="module")
 def floor(typical):
-    """Distances of one half of a set of images from the other, for 20 ways of halving it."""
+    """Distances of one half of a set of images from the other, for 15 ways of halving it."""
     images, generator, found = discs(3, 400), np.random.default_rng(0), []
-    for _ in range(20):
+    for _ in range(15):
         one, other = np.split(generator.permutation(images), 2)
         found.append(QualityMeasure(one, typical[::4]).distance(other))
     return np.array(found)
@@ -93,12 +93,12 @@ def test_order_and_batches_change_nothing(measure, reference, typical, monkeypat
 
 
 def test_either_side_may_be_the_reference(measure, reference, typical):
-    for others in (discs(1, 200, spotted=1), blurred(discs(1, 200), 0.6)):
-        assert 0.3 < QualityMeasure(others, typical).distance(reference) / measure.distance(others) < 3
+    others = discs(1, 50, spotted=1)
+    assert QualityMeasure(others, typical).distance(reference) == pytest.approx(measure.distance(others), rel=1e-9)
 
 
 @pytest.mark.parametrize(
-    ("spoil", "strengths"), [(blurred, (0.5, 0.7, 1, 1.5)), (noisy, (3, 6, 12, 24))], ids=["blur", "noise"]
+    ("spoil", "strengths"), [(blurred, (0.3, 0.4, 0.5, 0.7)), (noisy, (3, 6, 12, 24))], ids=["blur", "noise"]
 )
 def test_worse_is_further(measure, floor, spoil, strengths):
     images = discs(1, 200)
