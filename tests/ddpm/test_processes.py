@@ -127,7 +127,9 @@ def stored_history(folder):
 
 
 def close(one, other):
-    pd.testing.assert_frame_equal(one, other, rtol=1e-5, atol=1e-5, check_dtype=False)
+    """Kernel distances are of images whose grey levels are rounded, and less close."""
+    for tolerance, columns in ((1e-5, one.columns.drop("kernel_distance")), (1e-2, ["kernel_distance"])):
+        pd.testing.assert_frame_equal(one[columns], other[columns], rtol=tolerance, atol=tolerance, check_dtype=False)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -148,7 +150,7 @@ def test_every_process_is_told_the_same(together, case):
 def test_the_best_weights_are_those_of_one_process(alone, together, case):
     one, other = load_best_weights(alone / case), load_best_weights(together / case)
     assert one.epoch == other.epoch
-    assert one.kernel_distance == pytest.approx(other.kernel_distance, rel=1e-2)
+    assert one.kernel_distance == pytest.approx(other.kernel_distance, rel=1e-2, abs=1e-2)
     for name, weight in one.weights.items():
         if not name.endswith("to_k.bias"):
             assert (weight - other.weights[name]).abs().max() < 1e-5, name

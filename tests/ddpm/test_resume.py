@@ -94,15 +94,15 @@ def test_an_interruption_may_come_between_the_best_weights_and_their_checkpoint(
 ):
     def save_best_and_stop(path, tensors, progress):
         checkpoint.save_checkpoint(path, tensors, progress)
-        if path.name == BEST and progress["epoch"] == 2:
+        if path.name == BEST:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "save_checkpoint", save_best_and_stop)
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path, data=one_step, epochs=3, quality_epochs=1)
+            run(tmp_path, data=one_step, epochs=4, quality_epochs=2)
     assert (load_best_weights(tmp_path).epoch, epochs_done(tmp_path)) == (2, 1)
-    continues(run, whole, tmp_path, data=one_step, epochs=3, quality_epochs=1)
+    continues(run, whole, tmp_path, data=one_step, epochs=4, quality_epochs=2)
 
 
 def test_steps_after_the_last_save_are_repeated(run, whole, tmp_path, monkeypatch):
