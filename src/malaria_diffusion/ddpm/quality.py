@@ -112,15 +112,14 @@ def random_features(images: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _weights() -> list[torch.Tensor]:
-    """3 x 3 filters, (out, in, 3, 3), orthogonal to each other as far as their number allows."""
+    """The filters of each level, (out, in, 3, 3), orthogonal to each other and of length 1."""
     # NumPy's own stream, which is the same in every version of PyTorch and leaves PyTorch's alone
     generator = np.random.Generator(np.random.Philox(key=KEY))
     weights = []
     for before, after in zip((3, *CHANNELS[:-1]), CHANNELS, strict=True):
-        wide, narrow = max(after, before * 9), min(after, before * 9)
-        q, r = np.linalg.qr(generator.standard_normal((wide, narrow)))
-        q *= np.sign(np.diag(r))
-        weights.append(torch.from_numpy((q if after == wide else q.T).reshape(after, before, 3, 3)))
+        # unique but for the signs of filters, which absolute values forget
+        q, _ = np.linalg.qr(generator.standard_normal((before * 9, after)))
+        weights.append(torch.from_numpy(q.T.reshape(after, before, 3, 3)))
     return weights
 
 
