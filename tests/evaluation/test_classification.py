@@ -3,9 +3,20 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.metrics import accuracy_score, f1_score, recall_score, roc_auc_score
+from torchmetrics.functional.classification import multiclass_calibration_error
 
-from malaria_diffusion.evaluation.classification import classification_metrics, confusion, recognised_as_intended
+from malaria_diffusion.errors import UserError
+from malaria_diffusion.evaluation.classification import (
+    accuracy_by,
+    at_threshold,
+    choose_threshold,
+    classification_metrics,
+    confusion,
+    recognised_as_intended,
+    reliability,
+)
 
 
 def predictions(rng, people=30, cells=20, right=0.9, of_person=0.0):
@@ -22,7 +33,7 @@ def predictions(rng, people=30, cells=20, right=0.9, of_person=0.0):
             "person": person,
             "probability": np.clip(guess * 0.5 + rng.random(len(person)) * 0.5, 0, 1),
         }
-    )
+    ).assign(confidence=lambda table: np.maximum(table["probability"], 1 - table["probability"]))
 
 
 def measure(table, resamples=300, seed=0):
@@ -40,8 +51,82 @@ def test_values_are_those_of_scikit_learn():
             "specificity": recall_score(~truth, ~guess),
             "f1": f1_score(truth, guess),
             "auc": roc_auc_score(truth, table["probability"]),
+            "ece": torchmetrics_ece(table),
         }
     )
+
+
+def torchmetrics_ece(table):
+    names = sorted(table["label"].unique())
+    chosen = table["predicted"].map(names.index).to_numpy()
+    probabilities = torch.full((len(table), 2), 0.0, dtype=torch.float64)
+    probabilities[torch.arange(len(table)), chosen] = torch.tensor(table["confidence"].to_numpy(copy=True))
+    probabilities[torch.arange(len(table)), 1 - chosen] = torch.from_numpy(1 - table["confidence"].to_numpy())
+    truth = torch.from_numpy(table["label"].map(names.index).to_numpy())
+    return float(multiclass_calibration_error(probabilities, truth, 2, n_bins=15, norm="l1"))
+
+
+def test_a_calibrated_classifier_has_a_small_calibration_error_and_a_boastful_one_a_large():
+    rng = np.random.default_rng(5)
+    confidence = rng.uniform(0.5, 1, 20000)
+    right = rng.random(20000) < confidence
+    table = pd.DataFrame({"label": "ill", "predicted": np.where(right, "ill", "healthy"), "confidence": confidence})
+    table["probability"] = np.where(right, confidence, 1 - confidence)
+    table["person"] = np.arange(20000).astype(str)
+    table.loc[:9, "label"] = "healthy"
+    assert measure(table, 100)["ece"]["value"] < 0.02
+    boastful = table.assign(confidence=0.5 + confidence / 2)
+    assert measure(boastful, 100)["ece"]["value"] == pytest.approx(0.5 - 0.375, abs=0.01)
+
+
+def test_reliability_counts_every_cell_and_shows_the_boast():
+    table = predictions(np.random.default_rng(6), right=0.7)
+    bins = reliability(table.assign(confidence=0.95))
+    assert bins["cells"].sum() == len(table)
+    assert bins["accuracy"].tolist() == [pytest.approx((table["label"] == table["predicted"]).mean())]
+    assert bins["confidence"].tolist() == [pytest.approx(0.95)]
+
+
+def test_the_threshold_is_the_best_on_validation_cells():
+    rng = np.random.default_rng(7)
+    truth = rng.random(4000) < 0.3
+    # two normal scores of equal spread cross half-way between their means
+    score = np.clip(np.where(truth, 0.5, 0.2) + rng.normal(0, 0.1, 4000), 0, 1)
+    table = pd.DataFrame({"label": np.where(truth, "ill", "healthy"), "probability": score})
+    threshold = choose_threshold(table, "ill")
+    assert threshold == pytest.approx(0.35, abs=0.03)
+
+    def youden(threshold):
+        called = at_threshold(table, "ill", threshold)["predicted"] == "ill"
+        return called[truth].mean() - called[~truth].mean()
+
+    assert youden(threshold) == pytest.approx(max(youden(other) for other in score[::40]), abs=0.005)
+
+
+def test_of_equally_good_thresholds_the_one_nearest_a_half():
+    table = pd.DataFrame({"label": ["healthy", "healthy", "ill", "ill"], "probability": [0.1, 0.4, 0.6, 0.9]})
+    assert choose_threshold(table, "ill") == 0.6
+
+
+def test_accuracy_of_each_group_worst_first():
+    table = pd.DataFrame(
+        {
+            "label": list("aaabbb"),
+            "predicted": list("aabbbb"),
+            "person": ["P1", "P1", "P1", "P2", "P2", ""],
+        }
+    )
+    found = accuracy_by(table, "person", 0.95)
+    assert found["person"].tolist() == ["P1", "P2"]
+    assert found["errors"].tolist() == [1, 0]
+    assert found["accuracy"].tolist() == [pytest.approx(2 / 3), 1.0]
+    assert ((found["low"] <= found["accuracy"]) & (found["accuracy"] <= found["high"])).all()
+
+
+def test_one_class_alone_is_refused():
+    table = predictions(np.random.default_rng(8))
+    with pytest.raises(UserError, match=r"\['ill'\].*test_fraction"):
+        measure(table[table["label"] == "ill"])
 
 
 def test_values_lie_in_their_intervals_and_seeds_repeat():

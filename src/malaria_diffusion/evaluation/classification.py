@@ -2,37 +2,84 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, roc_curve
+
+from malaria_diffusion.errors import UserError
+
+CALIBRATION_BINS = 15
+
+
+def prediction_table(
+    table: pd.DataFrame,
+    rows: NDArray[np.integer],
+    probabilities: NDArray[np.floating],
+    class_names: Sequence[str],
+    positive_class: str,
+) -> pd.DataFrame:
+    """What a classifier says of some cells.
+
+    Args:
+        table: Columns label and, for real cells, person and smear.
+        rows: Which of them.
+        probabilities: (len(rows), classes).
+        class_names: In the order of the class indices.
+        positive_class: See `classification_metrics`.
+
+    Returns:
+        One row a cell: label, person and smear (empty where unknown), row (in `table`), predicted, probability (of the
+        positive class) and confidence (of the predicted one).
+    """
+    chosen = table.iloc[rows].reindex(columns=["label", "person", "smear"]).fillna("")
+    return chosen.assign(
+        row=rows,
+        predicted=np.array(class_names)[probabilities.argmax(axis=1)],
+        probability=probabilities[:, list(class_names).index(positive_class)],
+        confidence=probabilities.max(axis=1),
+    ).reset_index(drop=True)
 
 
 def classification_metrics(
     predictions: pd.DataFrame, positive_class: str, resamples: int, confidence: float, seed: int
 ) -> dict[str, dict[str, float]]:
-    """Accuracy, sensitivity, specificity, F1 and AUC, each with a bootstrap interval over people.
+    """Accuracy, sensitivity, specificity, F1, AUC and calibration, each with a bootstrap interval over people.
 
     Cells of a person are alike, so people are resampled, not cells: an interval over cells would be too narrow.
 
     Args:
-        predictions: One row a cell: label, predicted, person, and probability (of the positive class).
+        predictions: One row a cell: label, predicted, person, probability (of the positive class) and confidence (the
+            probability of the predicted class).
         positive_class: The class sensitivity is about.
         resamples: Bootstrap resamples.
         confidence: Of the intervals, e.g. 0.95.
         seed: Of the resamples.
 
     Returns:
-        For each metric value, low and high. A resample in which a metric is not defined (one class only) does not
-        count towards its interval.
+        For each metric value, low and high; "ece" is the expected calibration error (Guo et al. 2017) over 15 equal
+        bins of the confidence. A resample in which a metric is not defined (one class only) does not count towards its
+        interval.
+
+    Raises:
+        UserError: only one class is there to judge by.
     """
     truth = (predictions["label"] == positive_class).to_numpy()
     guess = (predictions["predicted"] == positive_class).to_numpy()
     correct = (predictions["label"] == predictions["predicted"]).to_numpy()
     rank = np.unique(predictions["probability"], return_inverse=True)[1]
     people, person = np.unique(predictions["person"].to_numpy(dtype=str), return_inverse=True)
+    if not truth.any() or truth.all():
+        raise UserError(
+            f"the {len(truth)} cells to judge the classifier by are {predictions['label'].unique().tolist()}; expected "
+            f"{positive_class!r} and another class: raise data_processing.split.test_fraction"
+        )
+    surplus = correct - predictions["confidence"].to_numpy(dtype=float)
+    place = _confidence_bin(predictions["confidence"])
 
     def weighted(weight: NDArray[np.float64]) -> dict[str, float]:
         tp, fn = weight[truth & guess].sum(), weight[truth & ~guess].sum()
@@ -43,6 +90,7 @@ def classification_metrics(
             "specificity": _ratio(tn, tn + fp),
             "f1": _ratio(2 * tp, 2 * tp + fp + fn),
             "auc": _auc(rank, truth, weight),
+            "ece": float(np.abs(np.bincount(place, weight * surplus, CALIBRATION_BINS)).sum() / weight.sum()),
         }
 
     rng = np.random.default_rng(seed)
@@ -58,6 +106,78 @@ def classification_metrics(
     }
 
 
+def choose_threshold(predictions: pd.DataFrame, positive_class: str) -> float:
+    """The probability from which on a cell is called positive, chosen by validation cells: Youden's index is largest.
+
+    That index (sensitivity + specificity - 1, Youden 1950) does not depend on how many cells are positive, which
+    differs between groups of people. Of equals the threshold nearest to one half is taken.
+
+    Args:
+        predictions: Of validation cells: label and probability (of the positive class).
+        positive_class: See `classification_metrics`.
+    """
+    truth = predictions["label"] == positive_class
+    false_alarms, found, thresholds = roc_curve(truth, predictions["probability"], drop_intermediate=False)
+    youden = found - false_alarms
+    best = thresholds[youden >= youden.max() - 1e-12]
+    return float(best[np.abs(best - 0.5).argmin()])
+
+
+def at_threshold(predictions: pd.DataFrame, positive_class: str, threshold: float) -> pd.DataFrame:
+    """The predictions of two classes as they would be with another threshold than one half."""
+    (negative,) = set(predictions["label"]) - {positive_class}
+    positive = predictions["probability"] >= threshold
+    return predictions.assign(predicted=np.where(positive, positive_class, negative))
+
+
+def reliability(predictions: pd.DataFrame) -> pd.DataFrame:
+    """How often the classifier is right, by how sure it says it is.
+
+    Returns:
+        One row for each of 15 equal bins of the confidence that holds cells: confidence and accuracy (means), cells and
+        people.
+    """
+    right = (predictions["label"] == predictions["predicted"]).rename("accuracy")
+    place = _confidence_bin(predictions["confidence"])
+    return (
+        predictions[["confidence", "person"]]
+        .assign(accuracy=right)
+        .groupby(place)
+        .agg(
+            confidence=("confidence", "mean"),
+            accuracy=("accuracy", "mean"),
+            cells=("person", "size"),
+            people=("person", "nunique"),
+        )
+        .reset_index(drop=True)
+    )
+
+
+def accuracy_by(predictions: pd.DataFrame, column: str, confidence: float) -> pd.DataFrame:
+    """Accuracy of each group of cells, the worst first.
+
+    Args:
+        predictions: See `classification_metrics`.
+        column: "person" or "smear" (photographs of one slide with one microscope).
+        confidence: Of the intervals (Clopper-Pearson, over the group's cells).
+
+    Returns:
+        One row a group: its name, cells, errors, accuracy, low, high. Groups without a name are left out.
+    """
+    right = (predictions["label"] == predictions["predicted"]).groupby(predictions[column])
+    table = right.agg(cells="size", right="sum", accuracy="mean").drop(index="", errors="ignore")
+    intervals = [
+        binomtest(int(row.right), int(row.cells)).proportion_ci(confidence) for row in table.itertuples(index=False)
+    ]
+    table = table.assign(
+        errors=table["cells"] - table["right"],
+        low=[interval.low for interval in intervals],
+        high=[interval.high for interval in intervals],
+    )
+    columns = ["cells", "errors", "accuracy", "low", "high"]
+    return table[columns].sort_values(["accuracy", "cells"], ascending=[True, False]).reset_index()
+
+
 def confusion(predictions: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:
     """Confusion matrix: rows are true classes, columns predicted ones."""
     counts = confusion_matrix(predictions["label"], predictions["predicted"], labels=class_names)
@@ -69,6 +189,12 @@ def recognised_as_intended(predictions: pd.DataFrame) -> dict[str, Any]:
     right = predictions["label"] == predictions["predicted"]
     by_class = right.groupby(predictions["label"]).mean()
     return {"all": float(right.mean())} | {str(label): float(rate) for label, rate in by_class.items()}
+
+
+def _confidence_bin(confidence: pd.Series) -> NDArray[np.int64]:
+    """The bins of `torchmetrics`, closed below: 1 belongs to the last."""
+    place = (confidence.to_numpy(dtype=float) * CALIBRATION_BINS).astype(np.int64)
+    return np.minimum(place, CALIBRATION_BINS - 1)
 
 
 def _auc(rank: NDArray[np.int64], truth: NDArray[np.bool_], weight: NDArray[np.float64]) -> float:
