@@ -52,6 +52,7 @@ from malaria_diffusion.figures.style import FLOOR, REAL, new_figure
 FAST = [Solver.DDIM, Solver.DPM_SOLVER, Solver.UNIPC]
 EVALUATIONS = [4, 6, 8, 10, 15, 20, 30, 50]
 REFERENCE_CELLS = 2000
+TYPICAL_CELLS = 4000
 SUSPICIOUS = 3.0
 COLORS = dict(zip(FAST, ["#d95f02", "#1b9e77", "#7570b3"], strict=True))
 
@@ -73,10 +74,12 @@ class Cells(NamedTuple):
 
     Attributes:
         held_out: Of people never trained on, as many of each class.
+        typical: Training people's, which say what is usual.
         floors: For each seed as many training people's cells as are generated.
     """
 
     held_out: NDArray[np.uint8]
+    typical: NDArray[np.uint8]
     floors: list[NDArray[np.uint8]]
 
 
@@ -127,7 +130,9 @@ def read_cells(model: Model, arguments: argparse.Namespace) -> Cells:
     if table.loc[trained_on, "label"].value_counts().min() < per_class:
         raise UserError(f"{arguments.table}: fewer than {per_class} training cells in a class; lower --images")
     reference = draw(held_out, min(available, REFERENCE_CELLS // len(lineage.class_names)), 0)
-    return Cells(reference, [draw(trained_on, per_class, seed) for seed in range(arguments.seeds)])
+    scarcest = int(table.loc[trained_on, "label"].value_counts().min())
+    typical = draw(trained_on, min(scarcest, TYPICAL_CELLS // len(lineage.class_names)), arguments.seeds)
+    return Cells(reference, typical, [draw(trained_on, per_class, seed) for seed in range(arguments.seeds)])
 
 
 def generate(model: Model, setting: Setting, seed: int, arguments: argparse.Namespace, key: str) -> NDArray[np.uint8]:
@@ -158,7 +163,7 @@ def interval(values: list[float]) -> dict[str, Any]:
 
 def measure_quality(model: Model, cells: Cells, arguments: argparse.Namespace, key: str) -> dict[str, Any]:
     """Distances of all sets."""
-    measure = QualityMeasure(cells.held_out)
+    measure = QualityMeasure(cells.held_out, cells.typical)
     settings = [Setting(solver, evaluations) for solver in FAST for evaluations in arguments.evaluations]
     settings.append(Setting(Solver.ANCESTRAL, None))
     distances: dict[Setting, list[float]] = {setting: [] for setting in settings}

@@ -29,14 +29,21 @@ def objective(process, network_parameters, parameters):
 
 
 @pytest.fixture
-def reference(monkeypatch):
+def usual():
+    """The cells that say what is usual, as soon as they are asked for."""
+    return []
+
+
+@pytest.fixture
+def reference(monkeypatch, usual):
     """What the images are compared with, as soon as they are."""
     given = []
 
     class Telling(QualityMeasure):
-        def __init__(self, reference):
+        def __init__(self, reference, typical):
             given.append(reference)
-            super().__init__(reference)
+            usual.append(typical)
+            super().__init__(reference, typical)
 
     monkeypatch.setattr(watch, "QualityMeasure", Telling)
     return given
@@ -186,10 +193,24 @@ def test_images_are_compared_with_validation_cells_of_all_classes_in_equal_numbe
     assert np.bincount(data.labels[rows]).tolist() == [2, 2]
 
 
-def test_no_more_cells_are_compared_than_are_needed(data, parameters, objective, reference, monkeypatch):
+def test_training_cells_of_all_classes_in_equal_numbers_say_what_is_usual(
+    data, parameters, objective, reference, usual
+):
+    Watch(data, parameters, 20).look(objective())
+    (given,) = usual
+    rows = rows_of(data, given)
+    assert len(set(rows)) == len(rows)
+    assert set(rows) <= set(data.train_rows)
+    counts = np.bincount(data.labels[rows])
+    assert counts.tolist() == [np.bincount(data.labels[data.train_rows]).min()] * 2
+
+
+def test_no_more_cells_are_compared_than_are_needed(data, parameters, objective, reference, usual, monkeypatch):
     monkeypatch.setattr(watch, "REFERENCE_CELLS", 4)
+    monkeypatch.setattr(watch, "TYPICAL_CELLS", 6)
     Watch(data, parameters, 20).look(objective())
     assert len(reference[0]) == 4
+    assert len(usual[0]) == 6
 
 
 def test_the_same_network_looks_the_same_at_every_look(data, parameters, objective):
@@ -229,8 +250,12 @@ def test_only_validation_cells_are_read(data, parameters, objective):
     watched = Watch(data._replace(cells=cells), parameters, 20)
     watched.validation_loss(objective())
     assert sorted(np.concatenate(cells.asked)) == data.val_rows.tolist()
-    watched.look(objective())
-    assert set(np.concatenate(cells.asked)) == set(data.val_rows)
+
+
+def test_no_cell_is_looked_at_that_neither_trains_nor_validates(data, parameters, objective):
+    cells, trained_on = data.cells.view(Noting), data.train_rows[::2]
+    Watch(data._replace(cells=cells, train_rows=trained_on), parameters, 20).look(objective())
+    assert set(np.concatenate(cells.asked)) == {*data.val_rows, *trained_on}
 
 
 @pytest.mark.parametrize("size", [1, 3, 8])

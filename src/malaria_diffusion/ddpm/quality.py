@@ -32,17 +32,16 @@ class QualityMeasure:
 
     Args:
         reference: What images are compared with.
-        typical: Other images that say what is usual, uint8, (K, 3, S, S), of many people. Without them the reference
-            does, which is worse: few people's stains are taken for all, and distances are not quite unbiased.
+        typical: Other images that say what is usual, uint8, (K, 3, S, S), of many people: were the reference to say it,
+            few people's stains would be taken for all.
 
     Raises:
         UserError: fewer than two images on a side, or not images.
     """
 
-    def __init__(self, reference: NDArray[np.uint8], typical: NDArray[np.uint8] | None = None) -> None:
+    def __init__(self, reference: NDArray[np.uint8], typical: NDArray[np.uint8]) -> None:
         self._shape = (3, *reference.shape[-1:] * 2)
         self._check(reference)
-        typical = reference if typical is None else typical
         self._check(typical)
         raw = random_features(typical)
         self._centre, deviation = raw.mean(axis=0), raw.std(axis=0)

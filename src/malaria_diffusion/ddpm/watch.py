@@ -18,12 +18,15 @@ from malaria_diffusion.errors import UserError
 
 LOSS_CELLS = 256
 REFERENCE_CELLS = 2000
+TYPICAL_CELLS = 4000
 EVALUATIONS = 20
 BATCH = 64
 
 
 class Watch:
-    """Measures on validation cells only, with the same draws and noise at every look.
+    """Compares with validation cells only, with the same draws and noise at every look.
+
+    Training cells tell no more than what cells usually look like, see `QualityMeasure`.
 
     Attributes:
         sampled_labels: Classes of the images generated at each look, class after class.
@@ -77,7 +80,14 @@ class Watch:
 
     @cached_property
     def _measure(self) -> QualityMeasure:
-        """As many cells of each class as are generated, whatever the validation people have."""
-        labels = self.data.labels[self._rows]
-        chosen = [self._rows[labels == label][: self._per_class] for label in range(self.data.num_classes)]
-        return QualityMeasure(self.data.cells[np.sort(np.concatenate(chosen))])
+        """As many cells of each class, whatever the validation people have."""
+        typical = keyed_generator(self.parameters.seed, Purpose.ORDER, 2**62 + 1).permutation(self.data.train_rows)
+        scarcest = int(np.bincount(self.data.labels[typical]).min())
+        per_class = min(scarcest, TYPICAL_CELLS // self.data.num_classes)
+        return QualityMeasure(self._first(self._rows, self._per_class), self._first(typical, per_class))
+
+    def _first(self, rows: NDArray[np.int64], per_class: int) -> NDArray[np.uint8]:
+        """The first cells of each class among `rows`."""
+        labels = self.data.labels[rows]
+        chosen = [rows[labels == label][:per_class] for label in range(self.data.num_classes)]
+        return self.data.cells[np.sort(np.concatenate(chosen))]

@@ -30,6 +30,7 @@ from malaria_diffusion.ddpm.training import CHECKPOINT, seconds_per_image
 from malaria_diffusion.evaluation.choice import balanced_rows, per_class_number
 
 REFERENCE_CELLS = 2000
+TYPICAL_CELLS = 4000
 LOSS_CELLS = 500
 LOSS_BATCH = 64
 FLOOR_DRAWS = 20
@@ -120,7 +121,8 @@ class Yardstick:
         self._images = images
         rng = np.random.default_rng(0)
         self._reference = self._balanced(data.val_rows, REFERENCE_CELLS, rng)
-        self._quality = QualityMeasure(data.cells[self._reference])
+        typical = self._balanced(data.train_rows, TYPICAL_CELLS, rng)
+        self._quality = QualityMeasure(data.cells[self._reference], data.cells[typical])
         self._training_cells = data.cells[data.train_rows]
         draws = [self._balanced(data.train_rows, images, rng) for _ in range(FLOOR_DRAWS)]
         drawn = [self._quality.distance(data.cells[rows]) for rows in draws]

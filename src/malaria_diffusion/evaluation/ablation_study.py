@@ -23,7 +23,7 @@ from malaria_diffusion.evaluation.parameters import AblationParameters
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2  # of what is measured: other measurements are not read
+VERSION = 3  # of what is measured: other measurements are not read
 SHOWN = 12  # images of each training, for the eye
 
 
