@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline
 
-from malaria_diffusion.pipelines import ablation, data_processing, diffusion, phantom, validation
+from malaria_diffusion.pipelines import ablation, data_processing, diffusion, folds, phantom, validation
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -16,5 +16,6 @@ def register_pipelines() -> dict[str, Pipeline]:
         "__default__": sum(study.values(), Pipeline([])),
         **study,
         "ablation": ablation.create_pipeline(),
+        "folds": folds.create_pipeline(),
         "phantom": phantom.create_pipeline(),
     }

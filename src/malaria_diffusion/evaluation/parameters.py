@@ -9,6 +9,17 @@ from pydantic import Field, field_validator
 from malaria_diffusion.parameters import Parameters
 
 
+def rising(value: list[float]) -> list[float]:
+    """The list as it is, if it rises and holds each number once.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if value != sorted(set(value)):
+        raise ValueError(f"must rise, each number once; found {value}")
+    return value
+
+
 class ClassifierParameters(Parameters):
     """How the classifier is trained; every value is what the optimizer sees, nothing is rescaled behind it."""
 
@@ -46,7 +57,8 @@ class ComparisonParameters(Parameters):
         bins: Bins of the intensity histograms, over 0 to 255.
         foreground_threshold: Grey levels by which a pixel must differ from the background in some channel to count
             as part of the cell; the same rule for real and synthetic cells.
-        resamples: Bootstrap resamples for intervals, and resplits of people for the margin.
+        resamples: Bootstrap resamples for intervals, and resplits of people for margins and ranks.
+        permutations: Of images between real and synthetic, for p-values.
         confidence: Of the intervals.
         seed: Of every choice and resample.
     """
@@ -56,8 +68,49 @@ class ComparisonParameters(Parameters):
     bins: int = Field(ge=2, le=256)
     foreground_threshold: int = Field(ge=0, le=254)
     resamples: int = Field(ge=100)
+    permutations: int = Field(ge=99)
     confidence: float = Field(gt=0.5, lt=1)
     seed: int = Field(ge=0)
+
+
+class FoldParameters(Parameters):
+    """Cross-validation by person.
+
+    Attributes:
+        number: Folds; each takes as long as the classifier of the validation.
+        seed: Of the deal of people to folds.
+    """
+
+    number: int = Field(ge=2)
+    seed: int = Field(ge=0)
+
+
+class UtilityParameters(Parameters):
+    """The study of what synthetic cells are worth to a classifier.
+
+    Attributes:
+        shares: Shares of the training people whose real cells a classifier is given; rising, the last 1.
+        seeds: One repetition for each: other people, other initial weights, another DDPM of the smaller shares.
+        steps: Optimizer steps of every classifier, whatever it is given.
+        ddpm_images: Training images that the DDPM of each smaller share sees.
+    """
+
+    shares: list[Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
+    seeds: list[Annotated[int, Field(ge=0, lt=2**63)]] = Field(min_length=1)
+    steps: int = Field(ge=4)
+    ddpm_images: int = Field(ge=1)
+
+    @field_validator("shares", "seeds")
+    @classmethod
+    def _sorted_once(cls, value: list[float]) -> list[float]:
+        return rising(value)
+
+    @field_validator("shares")
+    @classmethod
+    def _up_to_all(cls, value: list[float]) -> list[float]:
+        if value[-1] != 1:
+            raise ValueError(f"the last must be 1, all training people, found {value[-1]}")
+        return value
 
 
 class AblationParameters(Parameters):
@@ -82,9 +135,7 @@ class AblationParameters(Parameters):
     @field_validator("timesteps", "seeds")
     @classmethod
     def _sorted_once(cls, value: list[int]) -> list[int]:
-        if value != sorted(set(value)):
-            raise ValueError(f"must rise, each number once; found {value}")
-        return value
+        return rising(value)
 
     @field_validator("timesteps")
     @classmethod

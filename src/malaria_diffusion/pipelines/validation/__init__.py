@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from malaria_diffusion.pipelines.validation import utility
 from malaria_diffusion.pipelines.validation.nodes import (
     choose_compared,
     compare_distributions,
@@ -164,6 +165,7 @@ def create_pipeline() -> Pipeline:
                 outputs="report",
                 name="write_report",
             ),
+            utility.create_pipeline(),
         ],
         tags="validation",
     )

@@ -1,0 +1,76 @@
+"""How well the classifier does depends on who is split: by cell as the paper, by person, and five times by person."""
+
+from kedro.pipeline import Node, Pipeline
+
+from malaria_diffusion.pipelines.folds.nodes import (
+    draw_mistakes,
+    draw_people,
+    draw_reliability,
+    judge_protocols,
+    list_disputed,
+    measure_people,
+    measure_protocols,
+)
+from malaria_diffusion.pipelines.validation.nodes import plan_validation
+
+
+def create_pipeline() -> Pipeline:
+    """folds: cells in; the classifier by every protocol, its worst people, and labels to look at again out."""
+    return Pipeline(
+        [
+            Node(
+                plan_validation,
+                inputs=["cell_table", "params:validation.classifier", "params:validation.comparison"],
+                outputs="class_names",
+                name="plan_folds",
+            ),
+            Node(
+                judge_protocols,
+                inputs=[
+                    "cells",
+                    "cell_table",
+                    "dataset_summary",
+                    "class_names",
+                    "params:data_processing.split",
+                    "params:validation.classifier",
+                    "params:validation.comparison",
+                    "params:validation.folds",
+                    "workspace",
+                ],
+                outputs="protocol_predictions",
+                name="judge_protocols",
+            ),
+            Node(
+                measure_protocols,
+                inputs=["protocol_predictions", "dataset_summary", "params:validation.comparison"],
+                outputs="protocol_metrics",
+                name="measure_protocols",
+            ),
+            Node(
+                measure_people,
+                inputs=["protocol_predictions", "params:validation.comparison"],
+                outputs="accuracy_by_person",
+                name="measure_people",
+            ),
+            Node(list_disputed, inputs="protocol_predictions", outputs="disputed_labels", name="list_disputed"),
+            Node(
+                draw_reliability,
+                inputs=["protocol_predictions", "protocol_metrics", "dataset_summary"],
+                outputs="figure_folds_reliability",
+                name="draw_reliability_of_protocols",
+            ),
+            Node(
+                draw_people,
+                inputs=["accuracy_by_person", "dataset_summary"],
+                outputs="figure_folds_people",
+                name="draw_people",
+            ),
+            Node(
+                draw_mistakes,
+                inputs=["cells", "protocol_predictions", "dataset_summary"],
+                outputs="figure_folds_mistakes",
+                name="draw_mistakes_of_folds",
+            ),
+        ],
+        tags="folds",
+    )

@@ -1,0 +1,152 @@
+"""Nodes of the folds pipeline."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from malaria_diffusion.cells.fingerprint import check_cells
+from malaria_diffusion.cells.split import SplitParameters, assign_splits, training_rows
+from malaria_diffusion.evaluation.classification import (
+    accuracy_by,
+    at_threshold,
+    choose_threshold,
+    classification_metrics,
+    reliability,
+)
+from malaria_diffusion.evaluation.classifier import resolve_weights
+from malaria_diffusion.evaluation.folds import Fold, judge, person_folds
+from malaria_diffusion.evaluation.mistakes import confident_mistakes, disputed_labels
+from malaria_diffusion.evaluation.parameters import ClassifierParameters, ComparisonParameters, FoldParameters
+from malaria_diffusion.figures import classifier as figures
+from malaria_diffusion.pipelines import tracking
+
+logger = logging.getLogger(__name__)
+
+BY_CELL, BY_PERSON, FOLDS = "split by cell", "split by person", "folds by person"
+MISTAKES_SHOWN = 24
+
+
+def judge_protocols(
+    cells: NDArray[np.uint8],
+    cell_table: pd.DataFrame,
+    dataset_summary: dict[str, Any],
+    class_names: list[str],
+    split: SplitParameters,
+    classifier: ClassifierParameters,
+    comparison: ComparisonParameters,
+    folds: FoldParameters,
+    workspace: Path,
+) -> pd.DataFrame:
+    """Train and judge the classifier under every protocol; a training that is finished already is not repeated.
+
+    Returns:
+        One row a judged cell and protocol: protocol, fold, threshold (chosen on the fold's validation cells; one half
+        for more than two classes), and the columns of `prediction_table`.
+    """
+    check_cells(cells, cell_table, dataset_summary["fingerprint"])
+    protocols = {FOLDS: person_folds(cell_table, folds.number, folds.seed)}
+    for name, strategy in ((BY_PERSON, "person"), (BY_CELL, "cell")):
+        table = assign_splits(cell_table[["name", "label"]], split.model_copy(update={"strategy": strategy}))
+        sides = (training_rows(table), table["split"] == "val", table["split"] == "test")
+        protocols[name] = [Fold(*(np.flatnonzero(side) for side in sides))]
+    weights = resolve_weights(classifier.weights, workspace)
+    parts = []
+    for protocol, listed in protocols.items():
+        for number, fold in enumerate(listed, 1):
+            logger.info("%s, training %d of %d: %d cells", protocol, number, len(listed), len(fold.train))
+            val, test = judge(
+                cells,
+                cell_table,
+                fold,
+                class_names,
+                comparison.positive_class,
+                classifier,
+                workspace / "yolo",
+                weights,
+                lambda row, of=f"{protocol}.{number}": tracking.log_curves(pd.DataFrame([row]), "epoch", of),
+            )
+            threshold = choose_threshold(val, comparison.positive_class) if len(class_names) == 2 else 0.5
+            parts.append(test.assign(protocol=protocol, fold=number, threshold=threshold))
+    return pd.concat(parts, ignore_index=True)
+
+
+def measure_protocols(
+    protocol_predictions: pd.DataFrame, dataset_summary: dict[str, Any], comparison: ComparisonParameters
+) -> pd.DataFrame:
+    """Every metric of every protocol, at a threshold of one half and at the one chosen on validation cells.
+
+    Returns:
+        One row a protocol, threshold rule and metric: value, low, high, cells, people, and the data's fingerprint.
+    """
+    rows = []
+    for protocol, predictions in protocol_predictions.groupby("protocol", sort=False):
+        judged = {"one half": predictions}
+        if predictions["label"].nunique() == 2:
+            parts = [
+                at_threshold(part, comparison.positive_class, part["threshold"].iloc[0])
+                for _, part in predictions.groupby("fold")
+            ]
+            judged["by validation"] = pd.concat(parts)
+        for rule, table in judged.items():
+            metrics = classification_metrics(
+                table, comparison.positive_class, comparison.resamples, comparison.confidence, comparison.seed
+            )
+            if rule != "one half":  # of the probabilities, whatever the threshold
+                del metrics["auc"], metrics["ece"]
+            common = {"cells": len(table), "people": table["person"].nunique()}
+            common["fingerprint"] = dataset_summary["fingerprint"]
+            rows += [
+                {"protocol": protocol, "threshold": rule, "metric": name} | metric | common
+                for name, metric in metrics.items()
+            ]
+            tracking.log_metrics({f"{protocol}, threshold {rule}": metrics})
+    return pd.DataFrame(rows)
+
+
+def measure_people(protocol_predictions: pd.DataFrame, comparison: ComparisonParameters) -> pd.DataFrame:
+    """Accuracy of each person, and of each slide as one microscope saw it, the worst first (of the folds)."""
+    predictions = protocol_predictions[protocol_predictions["protocol"] == FOLDS]
+    parts = [
+        accuracy_by(predictions, of, comparison.confidence).rename(columns={of: "name"}).assign(of=of)
+        for of in ("person", "smear")
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def list_disputed(protocol_predictions: pd.DataFrame) -> pd.DataFrame:
+    """Cells whose label the folds confidently dispute, for review; no label is changed."""
+    disputed = disputed_labels(protocol_predictions[protocol_predictions["protocol"] == FOLDS])
+    logger.info("%d labels are disputed", len(disputed))
+    return disputed[["row", "label", "predicted", "confidence", "person", "smear"]]
+
+
+def draw_reliability(
+    protocol_predictions: pd.DataFrame, protocol_metrics: pd.DataFrame, dataset_summary: dict[str, Any]
+) -> Figure:
+    """How far the classifier's confidence can be believed, by protocol."""
+    ece = protocol_metrics[protocol_metrics["metric"] == "ece"].set_index("protocol")["value"]
+    tables = {
+        f"{protocol} (ECE {ece[protocol]:.3f})": reliability(part)
+        for protocol, part in protocol_predictions.groupby("protocol", sort=False)
+    }
+    return figures.reliability_figure(tables, dataset_summary["images"])
+
+
+def draw_people(accuracy_by_person: pd.DataFrame, dataset_summary: dict[str, Any]) -> Figure:
+    """Accuracy of every person, the worst named."""
+    people = accuracy_by_person[accuracy_by_person["of"] == "person"]
+    return figures.people_figure(people, dataset_summary["images"])
+
+
+def draw_mistakes(
+    cells: NDArray[np.uint8], protocol_predictions: pd.DataFrame, dataset_summary: dict[str, Any]
+) -> Figure:
+    """The most confident wrong answers of the folds."""
+    folds = protocol_predictions[protocol_predictions["protocol"] == FOLDS]
+    mistakes = confident_mistakes(folds, MISTAKES_SHOWN)
+    return figures.mistakes_figure(cells[mistakes["row"].to_numpy(dtype=int)], mistakes, dataset_summary["images"])
