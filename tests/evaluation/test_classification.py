@@ -60,7 +60,7 @@ def torchmetrics_ece(table):
     names = sorted(table["label"].unique())
     chosen = table["predicted"].map(names.index).to_numpy()
     probabilities = torch.full((len(table), 2), 0.0, dtype=torch.float64)
-    probabilities[torch.arange(len(table)), chosen] = torch.tensor(table["confidence"].to_numpy(copy=True))
+    probabilities[torch.arange(len(table)), chosen] = torch.tensor(table["confidence"].tolist(), dtype=torch.float64)
     probabilities[torch.arange(len(table)), 1 - chosen] = torch.from_numpy(1 - table["confidence"].to_numpy())
     truth = torch.from_numpy(table["label"].map(names.index).to_numpy())
     return float(multiclass_calibration_error(probabilities, truth, 2, n_bins=15, norm="l1"))
@@ -160,6 +160,27 @@ def test_confusion_counts_every_cell_in_its_place():
     assert confusion(table, ["a", "b"]).to_numpy().tolist() == [[1, 1], [0, 1]]
 
 
-def test_recognised_as_intended_by_class():
-    table = pd.DataFrame({"label": ["a", "a", "b"], "predicted": ["a", "b", "b"]})
-    assert recognised_as_intended(table) == {"all": pytest.approx(2 / 3), "a": 0.5, "b": 1.0}
+def synthetic_like(table, right, rng):
+    table = table.drop(columns="person")
+    other = {"ill": "healthy", "healthy": "ill"}
+    correct = rng.random(len(table)) < right
+    return table.assign(predicted=np.where(correct, table["label"], table["label"].map(other)))
+
+
+@pytest.mark.parametrize(("right", "verdict"), [(0.99, "above"), (0.8, "below"), (0.9, "as real")])
+def test_recognition_is_compared_with_that_of_real_cells(right, verdict):
+    rng = np.random.default_rng(0)
+    real = predictions(rng, people=200, cells=100)
+    found = recognised_as_intended(real, synthetic_like(real, right, rng), 300, 0.95, rng).set_index("group")
+    assert found["verdict"].tolist() == [verdict] * 3
+    assert found.loc["all", "real"] == (real["label"] == real["predicted"]).mean()
+    assert ((found["low"] <= found["difference"]) & (found["difference"] <= found["high"])).all()
+    ill = real[real["label"] == "ill"]
+    assert found.loc["ill", "real"] == (ill["label"] == ill["predicted"]).mean()
+
+
+def test_few_people_cannot_tell():
+    rng = np.random.default_rng(1)
+    real = predictions(rng, people=8, cells=50, of_person=0.1)
+    found = recognised_as_intended(real, synthetic_like(real, 0.9, rng), 300, 0.95, rng)
+    assert found["verdict"].iloc[0] == "cannot tell"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,8 @@ from sklearn.metrics import confusion_matrix, roc_curve
 from malaria_diffusion.errors import UserError
 
 CALIBRATION_BINS = 15
+# by which the rate of synthetic cells recognised as intended may differ from that of real ones
+TOLERANCE = 0.02
 
 
 def prediction_table(
@@ -184,11 +185,42 @@ def confusion(predictions: pd.DataFrame, class_names: list[str]) -> pd.DataFrame
     return pd.DataFrame(counts, index=class_names, columns=class_names)
 
 
-def recognised_as_intended(predictions: pd.DataFrame) -> dict[str, Any]:
-    """Share of cells classified as what they are (or, if synthetic, were meant to be), overall and by class."""
-    right = predictions["label"] == predictions["predicted"]
-    by_class = right.groupby(predictions["label"]).mean()
-    return {"all": float(right.mean())} | {str(label): float(rate) for label, rate in by_class.items()}
+def recognised_as_intended(
+    real: pd.DataFrame, synthetic: pd.DataFrame, resamples: int, confidence: float, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Share of cells classified as what they are or, if synthetic, were meant to be, and the difference of the two.
+
+    Below, classes are mixed up or missed; far above, only textbook cells are drawn (mode collapse).
+
+    Args:
+        real: Predictions of unseen people's cells: label, predicted, person.
+        synthetic: Those of as many synthetic ones: label, predicted.
+        resamples: Bootstrap resamples: of people for real cells, of images for synthetic ones.
+        confidence: Of the intervals.
+        rng: Source of the resamples.
+
+    Returns:
+        One row for "all" and each class: group, real, synthetic, difference (synthetic - real), low, high, and verdict:
+        "as real" if the interval is within 2 points of zero, "below" or "above" if it is beyond, else "cannot tell".
+    """
+    rows = []
+    for group in ["all", *sorted(real["label"].unique())]:
+        own, made = (table[(group == "all") | (table["label"] == group)] for table in (real, synthetic))
+        right = (made["label"] == made["predicted"]).to_numpy()
+        of_person = (own["label"] == own["predicted"]).groupby(own["person"]).agg(["sum", "size"]).to_numpy()
+        times = rng.multinomial(len(of_person), np.full(len(of_person), 1 / len(of_person)), size=resamples)
+        found, cells = (times @ of_person).T
+        drawn = rng.binomial(len(right), right.mean(), size=resamples) / len(right) - found / cells
+        low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+        rates = {"real": float((own["label"] == own["predicted"]).mean()), "synthetic": float(right.mean())}
+        difference = rates["synthetic"] - rates["real"]
+        verdict = "cannot tell"
+        if low > -TOLERANCE and high < TOLERANCE:
+            verdict = "as real"
+        elif high < -TOLERANCE or low > TOLERANCE:
+            verdict = "below" if high < 0 else "above"
+        rows.append({"group": group} | rates | {"difference": difference, "low": low, "high": high, "verdict": verdict})
+    return pd.DataFrame(rows)
 
 
 def _confidence_bin(confidence: pd.Series) -> NDArray[np.int64]:

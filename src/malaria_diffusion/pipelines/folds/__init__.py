@@ -11,7 +11,7 @@ from malaria_diffusion.pipelines.folds.nodes import (
     measure_people,
     measure_protocols,
 )
-from malaria_diffusion.pipelines.validation.nodes import plan_validation
+from malaria_diffusion.pipelines.validation.compared import plan_validation
 
 
 def create_pipeline() -> Pipeline:

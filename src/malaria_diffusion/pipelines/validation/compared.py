@@ -1,0 +1,137 @@
+"""Which cells are compared, after everything that must not be has been refused."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from kedro.pipeline import Node, Pipeline
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from malaria_diffusion.cells.fingerprint import check_cells
+from malaria_diffusion.cells.split import training_rows
+from malaria_diffusion.errors import UserError
+from malaria_diffusion.evaluation.choice import balanced_rows, per_class_number
+from malaria_diffusion.evaluation.lineage import refuse_leaks
+from malaria_diffusion.evaluation.parameters import ClassifierParameters, ComparisonParameters
+from malaria_diffusion.figures import diffusion as figures
+
+logger = logging.getLogger(__name__)
+
+
+def plan_validation(
+    cell_table: pd.DataFrame, classifier: ClassifierParameters, comparison: ComparisonParameters
+) -> list[str]:
+    """Find out, before anything is trained, whether what is asked for is possible; return the class names."""
+    from malaria_diffusion.ddpm.device import resolve_device
+
+    class_names = sorted(cell_table["label"].unique())
+    if comparison.positive_class not in class_names:
+        raise UserError(
+            f"validation.comparison.positive_class is {comparison.positive_class!r}, the classes are {class_names}"
+        )
+    resolve_device(classifier.device)
+    return class_names
+
+
+def choose_compared(
+    cells: NDArray[np.uint8],
+    cell_table: pd.DataFrame,
+    synthetic_cells: NDArray[np.uint8],
+    synthetic_table: pd.DataFrame,
+    synthetic_lineage: dict[str, Any],
+    dataset_summary: dict[str, Any],
+    comparison: ComparisonParameters,
+) -> dict[str, list[int]]:
+    """Refuse a model that knows what is held out, and artefacts of different runs; then choose the cells to compare.
+
+    Returns:
+        Rows of synthetic_table for "synthetic", and of cell_table for "real" (test split) and "floor" (training split
+        without audit cells), as many of each; of cell_table for "val", at most as many: the floor of what the
+        classifier says, as it was trained on the other one. Both classes are equal in each.
+    """
+    check_cells(cells, cell_table, dataset_summary["fingerprint"])
+    sample = "run `kedro run --pipeline diffusion` first"
+    if len(synthetic_cells) != len(synthetic_table):
+        raise UserError(
+            f"{len(synthetic_cells)} synthetic_cells, but {len(synthetic_table)} rows in synthetic_table; {sample}"
+        )
+    if synthetic_cells.shape[1:] != cells.shape[1:]:
+        raise UserError(f"synthetic cells are {synthetic_cells.shape[-1]} px, cells {cells.shape[-1]} px; {sample}")
+    refuse_leaks(synthetic_table, synthetic_lineage, cell_table, dataset_summary["split_strategy"])
+
+    test = cell_table[cell_table["split"] == "test"]
+    trained_on = cell_table[training_rows(cell_table)]
+    val = cell_table[cell_table["split"] == "val"]
+    number = per_class_number(comparison.n, test, synthetic_table, trained_on)
+    rng = np.random.default_rng(comparison.seed)
+    rows = {
+        "real": balanced_rows(test["label"], number, rng),
+        "floor": balanced_rows(trained_on["label"], number, rng),
+        "synthetic": balanced_rows(synthetic_table["label"], number, rng),
+        "val": balanced_rows(val["label"], per_class_number(2 * number, val), rng),
+    }
+    logger.info("comparing %d synthetic with %d unseen cells", len(rows["synthetic"]), len(rows["real"]))
+    return {side: chosen.tolist() for side, chosen in rows.items()}
+
+
+def draw_synthetic_beside_real(
+    cells: NDArray[np.uint8],
+    cell_table: pd.DataFrame,
+    synthetic_cells: NDArray[np.uint8],
+    synthetic_table: pd.DataFrame,
+    compared_rows: dict[str, list[int]],
+    dataset_summary: dict[str, Any],
+) -> Figure:
+    """Figure 2: synthetic cells beside unseen ones, by class."""
+    unseen = cell_table.index[cell_table["split"] == "test"]
+    return figures.beside(
+        cells[unseen],
+        cell_table.loc[unseen, "label"],
+        synthetic_cells,
+        synthetic_table["label"],
+        f"{dataset_summary['images']} of {dataset_summary['unseen']}",
+    )
+
+
+def create_pipeline() -> Pipeline:
+    """The cells to compare, and Figure 2."""
+    return Pipeline(
+        [
+            Node(
+                plan_validation,
+                inputs=["cell_table", "params:validation.classifier", "params:validation.comparison"],
+                outputs="class_names",
+                name="plan_validation",
+            ),
+            Node(
+                choose_compared,
+                inputs=[
+                    "cells",
+                    "cell_table",
+                    "synthetic_cells",
+                    "synthetic_table",
+                    "synthetic_lineage",
+                    "dataset_summary",
+                    "params:validation.comparison",
+                ],
+                outputs="compared_rows",
+                name="choose_compared",
+            ),
+            # compared_rows is an input, here and elsewhere, so that nothing is made for a comparison that is refused
+            Node(
+                draw_synthetic_beside_real,
+                inputs=[
+                    "cells",
+                    "cell_table",
+                    "synthetic_cells",
+                    "synthetic_table",
+                    "compared_rows",
+                    "dataset_summary",
+                ],
+                outputs="figure_2_synthetic",
+                name="draw_synthetic_beside_real",
+            ),
+        ]
+    )
