@@ -113,6 +113,18 @@ class UtilityParameters(Parameters):
         return value
 
 
+class GuidanceParameters(Parameters):
+    """The choice of the scale of classifier-free guidance.
+
+    Attributes:
+        scales: Those tried; 1 is none.
+        images: Generated at each, classes in equal numbers.
+    """
+
+    scales: list[Annotated[float, Field(ge=1)]] = Field(min_length=1)
+    images: int = Field(ge=20)
+
+
 class AblationParameters(Parameters):
     """The study of the number of diffusion steps T; all else of a training is that of the diffusion pipeline.
 

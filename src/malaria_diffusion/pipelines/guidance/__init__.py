@@ -1,0 +1,27 @@
+"""How strongly to guide a DDPM towards the class, chosen by validation people's cells."""
+
+from kedro.pipeline import Node, Pipeline
+
+from malaria_diffusion.pipelines.guidance.nodes import compare_guidances
+
+
+def create_pipeline() -> Pipeline:
+    """guidance: the stored DDPM and the cells in; distance and recall at each scale out."""
+    return Pipeline(
+        [
+            Node(
+                compare_guidances,
+                inputs=[
+                    "ddpm",
+                    "cells",
+                    "cell_table",
+                    "dataset_summary",
+                    "params:diffusion.sampling",
+                    "params:guidance",
+                ],
+                outputs="guidance_scales",
+                name="compare_guidances",
+            )
+        ],
+        tags="guidance",
+    )
