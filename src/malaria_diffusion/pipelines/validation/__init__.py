@@ -2,10 +2,18 @@
 
 from kedro.pipeline import Pipeline
 
-from malaria_diffusion.pipelines.validation import classifier, compared, distributions, fidelity, report, utility
+from malaria_diffusion.pipelines.validation import (
+    classifier,
+    compared,
+    distributions,
+    fidelity,
+    privacy,
+    report,
+    utility,
+)
 
 
 def create_pipeline() -> Pipeline:
     """validation: real and synthetic cells in; the classifier, tests, figures, summary and report out."""
-    parts = [compared, classifier, distributions, fidelity, utility, report]
+    parts = [compared, classifier, distributions, fidelity, privacy, utility, report]
     return Pipeline([part.create_pipeline() for part in parts], tags="validation")

@@ -1,0 +1,181 @@
+"""Are synthetic cells new, or do they give training people's cells away."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from kedro.pipeline import Node, Pipeline
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from malaria_diffusion.cells.split import training_rows
+from malaria_diffusion.ddpm.parameters import SamplingParameters
+from malaria_diffusion.evaluation.classifier import resolve_weights
+from malaria_diffusion.evaluation.features import embed, reported_space
+from malaria_diffusion.evaluation.fidelity import Projection
+from malaria_diffusion.evaluation.parameters import ClassifierParameters, ComparisonParameters
+from malaria_diffusion.evaluation.privacy import PrivacyAudit, privacy_audit
+from malaria_diffusion.figures import privacy as figures
+from malaria_diffusion.pipelines import tracking
+
+logger = logging.getLogger(__name__)
+
+FIT_CELLS = 4000
+
+
+def audit_privacy(
+    cells: NDArray[np.uint8],
+    cell_table: pd.DataFrame,
+    synthetic_cells: NDArray[np.uint8],
+    synthetic_table: pd.DataFrame,
+    yolo_classifier: Path,
+    compared_rows: dict[str, list[int]],
+    classifier: ClassifierParameters,
+    comparison: ComparisonParameters,
+    workspace: Path,
+) -> tuple[PrivacyAudit, pd.DataFrame]:
+    """Nearest neighbours among training cells, beside cells of the same people that nothing was trained on."""
+    rng = np.random.default_rng(comparison.seed)
+    space = reported_space(resolve_weights(classifier.weights, workspace), yolo_classifier, classifier)
+
+    def see(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return embed(space.checkpoint, images, space.image_size, classifier.device)
+
+    sides = {side: np.flatnonzero(mask) for side, mask in _sides(cell_table).items()}
+    fit = np.sort(rng.permutation(sides["members"])[:FIT_CELLS])
+    project = Projection(see(cells[fit]), len(fit))
+    chosen = np.array(compared_rows["synthetic"])
+    audit = privacy_audit(
+        synthetic_cells[chosen],
+        synthetic_table["label"].iloc[chosen].to_numpy(dtype=str),
+        cells[sides["members"]],
+        cell_table.iloc[sides["members"]],
+        cells[sides["unseen"]],
+        cell_table.iloc[sides["unseen"]],
+        {"features": lambda images: project(see(images))},
+        comparison.resamples,
+        comparison.confidence,
+        rng,
+    )
+    if not audit.summary["testable"]:
+        logger.warning("novelty cannot be tested: %s", audit.summary["reason"])
+    # positions among the compared cells become rows of synthetic_table
+    return audit, audit.closest.assign(synthetic=chosen[audit.closest["synthetic"].to_numpy(dtype=int)])
+
+
+def attack_membership(
+    ddpm: Path,
+    cells: NDArray[np.uint8],
+    cell_table: pd.DataFrame,
+    compared_rows: dict[str, list[int]],
+    sampling: SamplingParameters,
+    comparison: ComparisonParameters,
+) -> Any:
+    """Tell members from non-members by how well the model denoises them.
+
+    compared_rows is an input so that a model that is refused is not attacked.
+    """
+    from malaria_diffusion.ddpm.device import resolve_device, resolve_precision
+    from malaria_diffusion.ddpm.model import load_model
+    from malaria_diffusion.evaluation.membership import membership_attack
+
+    model, device = load_model(ddpm), resolve_device(sampling.device)
+    rows = {side: np.flatnonzero(mask) for side, mask in _sides(cell_table).items()}
+    return membership_attack(
+        model.network,
+        model.diffusion,
+        model.lineage.class_names,
+        cells[rows["members"]],
+        cell_table.iloc[rows["members"]],
+        cells[rows["unseen"]],
+        cell_table.iloc[rows["unseen"]],
+        device,
+        resolve_precision(sampling.precision, device),
+        comparison.resamples,
+        comparison.confidence,
+        comparison.seed,
+    )
+
+
+def summarise_privacy(novelty: PrivacyAudit, membership: Any) -> dict[str, Any]:
+    """Both audits in numbers."""
+    audit = {"novelty": novelty.summary, "membership": membership.summary}
+    tracking.log_metrics({"privacy": {"membership": membership.summary}})
+    for part in ("comparison", "copies", "power"):
+        for row in novelty.summary[part]:
+            name = "/".join(str(row[key]) for key in ("space", "group", "kind") if key in row)
+            tracking.log_metrics({"privacy": {part: {name: row}}})
+    return audit
+
+
+def draw_nearest(novelty: PrivacyAudit) -> Figure:
+    """Distances to members and non-members."""
+    return figures.nearest_distances(novelty)
+
+
+def draw_closest(cells: NDArray[np.uint8], synthetic_cells: NDArray[np.uint8], closest_pairs: pd.DataFrame) -> Figure:
+    """The synthetic cells closest to a training cell, above it."""
+    return figures.closest_pairs(synthetic_cells, cells, closest_pairs)
+
+
+def draw_membership(membership: Any) -> Figure:
+    """ROC curve of the attack."""
+    return figures.membership_roc(membership)
+
+
+def create_pipeline() -> Pipeline:
+    """The audit of novelty, the attack, their numbers and figures."""
+    return Pipeline(
+        [
+            Node(
+                audit_privacy,
+                inputs=[
+                    "cells",
+                    "cell_table",
+                    "synthetic_cells",
+                    "synthetic_table",
+                    "yolo_classifier",
+                    "compared_rows",
+                    "params:validation.classifier",
+                    "params:validation.comparison",
+                    "workspace",
+                ],
+                outputs=["novelty", "closest_pairs"],
+                name="audit_privacy",
+            ),
+            Node(
+                attack_membership,
+                inputs=[
+                    "ddpm",
+                    "cells",
+                    "cell_table",
+                    "compared_rows",
+                    "params:diffusion.sampling",
+                    "params:validation.comparison",
+                ],
+                outputs="membership",
+                name="attack_membership",
+            ),
+            Node(
+                summarise_privacy,
+                inputs=["novelty", "membership"],
+                outputs="privacy_audit",
+                name="summarise_privacy",
+            ),
+            Node(draw_nearest, inputs="novelty", outputs="figure_nearest", name="draw_nearest"),
+            Node(
+                draw_closest,
+                inputs=["cells", "synthetic_cells", "closest_pairs"],
+                outputs="figure_closest_pairs",
+                name="draw_closest",
+            ),
+            Node(draw_membership, inputs="membership", outputs="figure_membership", name="draw_membership"),
+        ]
+    )
+
+
+def _sides(cell_table: pd.DataFrame) -> dict[str, pd.Series]:
+    """Members are trained on; non-members are the audit cells of the same people."""
+    return {"members": training_rows(cell_table), "unseen": cell_table["audit"]}
