@@ -5,6 +5,7 @@ from kedro.pipeline import Pipeline
 from malaria_diffusion.pipelines.validation import (
     classifier,
     compared,
+    descriptors,
     distributions,
     fidelity,
     privacy,
@@ -15,5 +16,5 @@ from malaria_diffusion.pipelines.validation import (
 
 def create_pipeline() -> Pipeline:
     """validation: real and synthetic cells in; the classifier, tests, figures, summary and report out."""
-    parts = [compared, classifier, distributions, fidelity, privacy, utility, report]
+    parts = [compared, classifier, distributions, descriptors, fidelity, privacy, utility, report]
     return Pipeline([part.create_pipeline() for part in parts], tags="validation")
