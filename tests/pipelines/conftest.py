@@ -30,7 +30,13 @@ TINY = {
         "sampling": {"count": 20, "evaluations": 4, "precision": "float32"},
         "bound": {"images": 4, "steps": 3},
     },
-    "validation": {"classifier": {"epochs": 2, "warmup_epochs": 0}, "comparison": {"n": 40, "resamples": 100}},
+    "validation": {
+        "classifier": {"epochs": 2, "warmup_epochs": 0},
+        "comparison": {"n": 40, "resamples": 100, "permutations": 99},
+        "folds": {"number": 2},
+        "explanations": {"cells": 2, "evaluations": 20},
+        "utility": {"shares": [0.5, 1.0], "steps": 4, "ddpm_images": 32},
+    },
 }
 
 

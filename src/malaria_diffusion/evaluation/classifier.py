@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.evaluation.parameters import ClassifierParameters
+
+Predictor = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 _TRACKERS = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
 _HASHED_AT_ONCE = 4096  # cells; bounds the memory the fingerprint of a memory map takes
@@ -143,10 +146,56 @@ def predict(
         ValueError: `cells` of the wrong type or shape, or a checkpoint that is unsafe or not a YOLOv8 classifier.
     """
     _check_cells(cells)
+    return load_predictor(checkpoint, batch_size, device)(cells)
+
+
+def load_predictor(checkpoint: Path, batch_size: int = 256, device: str = "auto") -> Predictor:
+    """`predict` for many calls: the checkpoint is read once.
+
+    Returns:
+        A function from cells, uint8 (N, 3, S, S), to their class probabilities (N, classes).
+
+    Raises:
+        ValueError: a checkpoint that is unsafe or not a YOLOv8 classifier; the function, on cells of the wrong type or
+            shape.
+    """
+    return _predictor(checkpoint, batch_size, device)
+
+
+def random_classifier(
+    checkpoint: Path, typical: NDArray[np.uint8], seed: int, batch_size: int = 256, device: str = "auto"
+) -> Predictor:
+    """The same architecture with new random weights: what an untrained network says of cells.
+
+    Args:
+        checkpoint: the trained classifier, for its architecture, classes and image size.
+        typical: (M, 3, S, S), at least two cells; batch normalisation is fitted to them, as without that the output of
+            random weights hardly varies with the image.
+        seed: of the weights.
+        batch_size: see `predict`.
+        device: see `predict`.
+
+    Raises:
+        ValueError: see `load_predictor`, and fewer than two typical cells.
+    """
+    _check_cells(typical)
+    if len(typical) < 2:
+        raise UserError(f"A random classifier is fitted to at least 2 typical cells; found {len(typical)}.")
+    return _predictor(checkpoint, batch_size, device, typical, seed)
+
+
+def _predictor(checkpoint: Path, *arguments: Any) -> Predictor:
     with _private_ultralytics():
         from malaria_diffusion.evaluation import yolo_trainer
 
-        return yolo_trainer.predict(Path(checkpoint), cells, batch_size, device)
+        loaded = yolo_trainer.load_predictor(Path(checkpoint), *arguments)
+
+    def predictor(cells: NDArray[np.uint8]) -> NDArray[np.float32]:
+        _check_cells(cells)
+        with _private_ultralytics():  # it sets the number of threads, too
+            return loaded(cells)
+
+    return predictor
 
 
 @contextmanager

@@ -113,6 +113,19 @@ class UtilityParameters(Parameters):
         return value
 
 
+class ExplanationParameters(Parameters):
+    """What explains the classifier's answers.
+
+    Attributes:
+        cells: Explained of each class and side.
+        evaluations: Images the classifier is asked about for each; the more, the finer. Ratios are comparable only at
+            equal numbers.
+    """
+
+    cells: int = Field(ge=1)
+    evaluations: int = Field(ge=10)
+
+
 class GuidanceParameters(Parameters):
     """The choice of the scale of classifier-free guidance.
 

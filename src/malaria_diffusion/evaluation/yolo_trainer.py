@@ -25,6 +25,7 @@ from ultralytics.nn.tasks import ClassificationModel
 from ultralytics.utils.torch_utils import strip_optimizer
 
 from malaria_diffusion.ddpm.device import resolve_device
+from malaria_diffusion.errors import UserError
 from malaria_diffusion.evaluation.classifier_weights import read_checkpoint, read_model, transfer_weights
 from malaria_diffusion.evaluation.parameters import ClassifierParameters
 
@@ -74,18 +75,61 @@ def train(
 
 
 @torch.inference_mode()
-def predict(checkpoint: Path, cells: NDArray[np.uint8], batch_size: int, device: str) -> NDArray[np.float32]:
-    """Class probabilities; see `classifier.predict`."""
+def load_predictor(
+    checkpoint: Path, batch_size: int, device: str, typical: NDArray[np.uint8] | None = None, seed: int = 0
+) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """Class probabilities; see `classifier.load_predictor`, and with `typical` cells `classifier.random_classifier`."""
     model, arguments = read_model(checkpoint)
-    place = resolve_device(device)
+    place, classes, size = resolve_device(device), len(model.names), arguments["imgsz"]
+    if typical is not None:
+        model = _randomised(model, prepare(torch.from_numpy(np.array(typical)), size), seed)
     model = model.fuse(verbose=False).eval().to(place)
-    probabilities = np.empty((len(cells), len(model.names)), np.float32)
-    with tqdm(total=len(cells), desc="Classifying", unit="cell", mininterval=1, disable=len(cells) < _BAR_FROM) as bar:
+
+    @torch.inference_mode()
+    def predict(cells: NDArray[np.uint8]) -> NDArray[np.float32]:
+        probabilities = np.empty((len(cells), classes), np.float32)
+        hidden = len(cells) < _BAR_FROM
+        with tqdm(total=len(cells), desc="Classifying", unit="cell", mininterval=1, disable=hidden) as bar:
+            for start in range(0, len(cells), batch_size):
+                batch = torch.from_numpy(np.array(cells[start : start + batch_size])).to(place)
+                probabilities[start : start + len(batch)] = model(prepare(batch, size))[0].cpu().numpy()
+                bar.update(len(batch))
+        return probabilities
+
+    return predict
+
+
+def _randomised(model: ClassificationModel, images: Tensor, seed: int) -> ClassificationModel:
+    """The architecture with new weights; batch normalisation is fitted to `images`, else the output hardly varies."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = ClassificationModel(model.yaml, nc=len(model.names), verbose=False)
+    for module in fresh.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the statistics of these images alone
+    fresh.train()(images)
+    return fresh
+
+
+@torch.inference_mode()
+def embed(
+    checkpoint: Path, cells: NDArray[np.uint8], image_size: int | None, batch_size: int, device: str
+) -> NDArray[np.float32]:
+    """What the head's linear layer is given; see `features.embed`."""
+    model, arguments = read_model(checkpoint)
+    size = image_size or arguments.get("imgsz")
+    if size is None:
+        raise UserError(f"{checkpoint} does not say for what image size it is; give one")
+    head, place = model.model[-1], resolve_device(device)
+    features = np.empty((len(cells), head.linear.in_features), np.float32)
+    head.linear = torch.nn.Identity()  # so that what goes into it comes out in place of the logits
+    model = model.fuse(verbose=False).eval().to(place)
+    with tqdm(total=len(cells), desc="Embedding", unit="cell", mininterval=1, disable=len(cells) < _BAR_FROM) as bar:
         for start in range(0, len(cells), batch_size):
             batch = torch.from_numpy(np.array(cells[start : start + batch_size])).to(place)
-            probabilities[start : start + len(batch)] = model(prepare(batch, arguments["imgsz"]))[0].cpu().numpy()
+            features[start : start + len(batch)] = model(prepare(batch, size))[1].cpu().numpy()
             bar.update(len(batch))
-    return probabilities
+    return features
 
 
 def prepare(cells: Tensor, image_size: int) -> Tensor:

@@ -7,6 +7,7 @@ from malaria_diffusion.pipelines.validation import (
     compared,
     descriptors,
     distributions,
+    explanations,
     fidelity,
     privacy,
     report,
@@ -16,5 +17,5 @@ from malaria_diffusion.pipelines.validation import (
 
 def create_pipeline() -> Pipeline:
     """validation: real and synthetic cells in; the classifier, tests, figures, summary and report out."""
-    parts = [compared, classifier, distributions, descriptors, fidelity, privacy, utility, report]
+    parts = [compared, classifier, distributions, descriptors, fidelity, privacy, utility, explanations, report]
     return Pipeline([part.create_pipeline() for part in parts], tags="validation")
