@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from malaria_diffusion.evaluation import distribution
+from malaria_diffusion.evaluation.image_tests import with_q_values
 from malaria_diffusion.evaluation.parameters import ComparisonParameters
 from malaria_diffusion.figures import validation as figures
 
@@ -41,7 +42,9 @@ def compare_distributions(
             "score": distribution.score_histograms(scores_of[side]["probability"].to_numpy(), comparison.bins)
         }
     tests = [
-        distribution.results_table(histograms, of, comparison.resamples, comparison.confidence, rng)
+        distribution.results_table(
+            histograms, of, comparison.resamples, comparison.confidence, comparison.permutations, rng
+        )
         for histograms, of in ((pixels, pixels_of), (scores, scores_of))
     ]
     summed = {
@@ -49,7 +52,7 @@ def compare_distributions(
         for histograms in (pixels, scores)
         for variable in histograms["real"]
     }
-    return pd.concat(tests, ignore_index=True), summed
+    return with_q_values(pd.concat(tests, ignore_index=True)), summed
 
 
 def draw_distributions(
