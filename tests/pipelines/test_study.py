@@ -141,7 +141,7 @@ def test_the_summary_has_every_headline_number(validated):
     cells = pd.read_parquet(validated.folder / "data/03_primary/cell_table.parquet")
     smaller = cells.loc[cells["split"] == "test", "label"].value_counts().min()
     assert summary["n"] == {"real": 2 * min(20, smaller), "synthetic": 2 * min(20, smaller)}
-    assert set(summary["classification"]["unseen"]) == {"accuracy", "sensitivity", "specificity", "f1", "auc"}
+    assert set(summary["classification"]["unseen"]) == {"accuracy", "sensitivity", "specificity", "f1", "auc", "ece"}
     assert summary["dataset"]["split_strategy"] == "person"
     assert summary["code_version"]
     assert summary["distribution_tests"]["grey/all"]["verdict"]
@@ -165,6 +165,77 @@ def test_mlflow_holds_parameters_curves_metrics_and_artefacts(validated):
     assert client.list_artifacts(diffusion["run_id"], "ddpm_samples")
     epochs = [point.step for point in client.get_metric_history(validation["run_id"], "classifier.val_accuracy")]
     assert epochs == [1, 2]
+
+
+TABLES = [
+    "acquisition_explained",
+    "acquisition_kept",
+    "association_differences",
+    "closest_pairs",
+    "descriptor_correlations",
+    "descriptor_tests",
+    "distribution_tests",
+    "explanations",
+    "fidelity_metrics",
+    "recognised",
+    "unseen_people",
+    "utility_metrics",
+]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_has_rows_of_finite_numbers(validated, name):
+    table = pd.read_csv(validated.folder / f"data/08_reporting/{name}.csv")
+    assert len(table)
+    assert np.isfinite(table.select_dtypes("number")).all(axis=None)
+    assert not table.drop(columns="name", errors="ignore").isna().any(axis=None)
+
+
+def test_privacy_is_audited_or_it_is_said_why_not(validated):
+    audit = read(validated, "08_reporting/privacy_audit.json")
+    for part in ("novelty", "membership"):
+        assert audit[part]["testable"] or "audit_fraction" in audit[part]["reason"]
+
+
+def test_utility_alone_finds_its_classifiers_and_its_ddpm_finished(validated):
+    table = validated.folder / "data/08_reporting/utility_metrics.csv"
+    before = pd.read_csv(table)
+    assert set(before["arm"]) == {"real cells", "augmentation", "data sharing", "synthetic cells alone"}
+    work = validated.folder / "data/02_intermediate/utility"
+    files = {path: path.stat().st_mtime_ns for path in work.rglob("*") if path.is_file()}
+    validated.succeeds("run", "--pipeline", "validation", "--tags", "utility")
+    pd.testing.assert_frame_equal(pd.read_csv(table), before)
+    assert {path: path.stat().st_mtime_ns for path in work.rglob("*") if path.is_file()} == files
+
+
+def test_folds_judge_every_cell_once_and_are_not_trained_again(validated):
+    validated.succeeds("run", "--pipeline", "folds")
+    predictions = pd.read_parquet(validated.folder / "data/07_model_output/protocol_predictions.parquet")
+    cells = pd.read_parquet(validated.folder / "data/03_primary/cell_table.parquet")
+    folds = predictions[predictions["protocol"] == "folds by person"]
+    assert sorted(folds["row"]) == list(range(len(cells)))
+    assert folds.groupby("person")["fold"].nunique().max() == 1
+    by_person = predictions[predictions["protocol"] == "split by person"]
+    assert set(by_person["row"]) == set(cells.index[cells["split"] == "test"])
+    # the same training as that of the validation, found finished
+    main = pd.read_parquet(validated.folder / "data/07_model_output/predictions.parquet")
+    unseen = main[main["source"] == "real"].set_index("row")["probability"]
+    np.testing.assert_allclose(by_person.set_index("row")["probability"], unseen[by_person["row"]], atol=1e-6)
+    metrics = pd.read_csv(validated.folder / "data/08_reporting/protocol_metrics.csv")
+    assert set(metrics["protocol"]) == {"folds by person", "split by person", "split by cell"}
+    assert set(metrics.loc[metrics["threshold"] == "one half", "metric"]) == {
+        "accuracy",
+        "sensitivity",
+        "specificity",
+        "f1",
+        "auc",
+        "ece",
+    }
+    assert ((metrics["low"] <= metrics["value"]) & (metrics["value"] <= metrics["high"])).mean() > 0.9
+    finished = {path: path.stat().st_mtime_ns for path in validated.folder.rglob("finished.json")}
+    validated.succeeds("run", "--pipeline", "folds")
+    assert {path: path.stat().st_mtime_ns for path in validated.folder.rglob("finished.json")} == finished
+    validated.succeeds("run", "--pipeline", "validation", "--nodes", "write_report,summarise_study")
 
 
 def test_the_notebook_walks_through_the_results(validated):
@@ -247,6 +318,19 @@ def test_synthetic_cells_of_another_size_are_refused(validated):
     validated.succeeds("run", "--pipeline", "data_processing", "--params", parameters)
     message = validated.fails("run", "--pipeline", "validation", "--params", parameters)
     assert "synthetic cells are 16 px, cells 24 px; run `kedro run --pipeline diffusion` first" in message
+
+
+def test_guidance_needs_label_dropout_and_is_chosen_by_validation_cells(validated):
+    arguments = ("run", "--pipeline", "guidance", "--params", "guidance.images=20,guidance.scales=[1.0\\,3.0]")
+    by_cell = "data_processing.split.strategy=cell"
+    validated.succeeds("run", "--pipeline", "data_processing", "--params", by_cell)
+    assert "diffusion.training.label_dropout" in validated.fails(*arguments)
+    trained = "diffusion.training.label_dropout=0.2,diffusion.training.epochs=1"
+    validated.succeeds("run", "--pipeline", "diffusion", "--to-nodes", "export_ddpm", "--params", trained)
+    assert "set diffusion.sampling.guidance to" in validated.succeeds(*arguments)
+    table = pd.read_csv(validated.folder / "data/08_reporting/guidance_scales.csv")
+    assert table["chosen"].sum() == 1
+    assert np.isfinite(table[["kernel_distance", "recall"]]).all(axis=None)
 
 
 def test_nothing_is_written_outside_data_and_mlflow(validated):

@@ -19,6 +19,8 @@ from malaria_diffusion.figures import diffusion as figures
 
 logger = logging.getLogger(__name__)
 
+STUDIES = "utility"  # what can be run on its own needs these nodes as well
+
 
 def plan_validation(
     cell_table: pd.DataFrame, classifier: ClassifierParameters, comparison: ComparisonParameters
@@ -104,6 +106,7 @@ def create_pipeline() -> Pipeline:
                 inputs=["cell_table", "params:validation.classifier", "params:validation.comparison"],
                 outputs="class_names",
                 name="plan_validation",
+                tags=STUDIES,
             ),
             Node(
                 choose_compared,
@@ -118,6 +121,7 @@ def create_pipeline() -> Pipeline:
                 ],
                 outputs="compared_rows",
                 name="choose_compared",
+                tags=STUDIES,
             ),
             # compared_rows is an input, here and elsewhere, so that nothing is made for a comparison that is refused
             Node(
