@@ -5,13 +5,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from malaria_diffusion.errors import UserError
 from malaria_diffusion.evaluation.distribution import (
+    Comparison,
     alike,
     compare,
-    effect_interval,
+    effect_intervals,
     foreground,
     intensity_histograms,
-    real_margin,
     results_table,
     score_histograms,
 )
@@ -37,7 +38,7 @@ def test_a_shift_is_found_and_its_size_grows_with_it():
     sizes = [compare(histogram(rng), histogram(rng, shift)) for shift in (0.0, 0.3, 0.6, 1.2)]
     assert sizes[1].chi2_p < 1e-6
     assert sizes[1].g_p < 1e-6
-    for name in ("cramers_v", "kl"):
+    for name in ("cramers_v", "kl", "js"):
         values = [getattr(size, name) for size in sizes]
         assert values == sorted(values)
 
@@ -58,7 +59,7 @@ def test_disjoint_histograms_are_as_unlike_as_can_be():
     first, second = np.zeros(32, dtype=int), np.zeros(32, dtype=int)
     first[3], second[20] = 1000, 1000
     test = compare(first, second)
-    assert test.cramers_v == pytest.approx(1)
+    assert (test.cramers_v, test.js) == pytest.approx((1, 1))
     assert np.isfinite(test.kl)
     assert test.kl > 1
 
@@ -66,7 +67,7 @@ def test_disjoint_histograms_are_as_unlike_as_can_be():
 def test_equal_histograms_do_not_differ():
     counts = np.array([10, 200, 3000, 40, 0, 0, 1])
     test = compare(counts, counts)
-    assert (test.chi2, test.cramers_v, test.kl) == pytest.approx((0, 0, 0))
+    assert (test.chi2, test.cramers_v, test.kl, test.js) == pytest.approx((0, 0, 0, 0))
     assert test.chi2_p == pytest.approx(1)
 
 
@@ -123,25 +124,16 @@ def people(rng, number, cells, spread):
     return np.array(rows), np.repeat([f"P{k}" for k in range(number)], cells)
 
 
-def test_real_against_real_is_rejected_by_pixels_and_within_the_margin():
-    """Why the pixel-level p-value alone proves nothing: people differ, and pixels are many."""
-    rng = np.random.default_rng(5)
-    unseen, who = people(rng, 20, 10, 0.5)
-    others, whose = people(rng, 60, 10, 0.5)
-    assert compare(unseen.sum(axis=0), others.sum(axis=0)).chi2_p < 1e-3
-    margin = real_margin(unseen, who, others, whose, 200, 0.95, rng)
-    assert compare(unseen.sum(axis=0), others[:200].sum(axis=0)).cramers_v < 2 * margin
-
-
 def test_the_interval_is_wider_when_people_differ():
     rng = np.random.default_rng(6)
     synthetic, _ = people(rng, 100, 1, 0.0)
     widths = []
     for spread in (0.0, 0.8):
         real, who = people(rng, 10, 10, spread)
-        low, high = effect_interval(real, who, synthetic, 200, 0.95, rng)
-        assert 0 <= low < high <= 1
-        widths.append(high - low)
+        found = effect_intervals(real, who, synthetic, 200, 0.95, rng)
+        assert 0 <= found.v_low < found.v_high <= 1
+        assert 0 <= found.js_low < found.js_high <= 1
+        widths.append(found.v_high - found.v_low)
     assert widths[1] > 2 * widths[0]
 
 
@@ -149,6 +141,7 @@ def test_alike_needs_the_upper_bound_within_the_margin():
     assert alike(5, 0.1, 0.2) == "alike"
     assert alike(5, 0.2001, 0.2) == "not shown to be alike"
     assert alike(1, 0.0, 0.0) == "cannot tell"
+    assert alike(5, 0.0, None) == "cannot tell"
 
 
 def test_the_effect_does_not_depend_on_how_many_are_counted():
@@ -159,16 +152,107 @@ def test_the_effect_does_not_depend_on_how_many_are_counted():
     assert balanced.cramers_v == pytest.approx(np.sqrt(balanced.chi2 / (first.sum() + second.sum())))
 
 
-def test_the_table_finds_the_class_that_differs():
-    rng = np.random.default_rng(7)
-    sides, cells = {}, {}
-    for side, shift in (("real", 0.0), ("floor", 0.0), ("synthetic", 1.0)):
-        healthy, who = people(rng, 15, 8, 0.2)
-        ill = np.array([histogram(rng, shift, 300) for _ in who])
+def study(rng, shift=0.0, spread=0.2, persons=(12, 15), cells=8, synthetic=60):
+    """Histograms and cells of three sides in which the ill synthetic cells are shifted."""
+    sides, of = {}, {}
+    for side, number in zip(("real", "floor"), persons, strict=True):
+        healthy, who = people(rng, number, cells, spread)
+        ill, _ = people(rng, number, cells, spread)
         sides[side] = {"grey": np.concatenate([healthy, ill])}
-        cells[side] = pd.DataFrame({"label": ["healthy"] * len(who) + ["ill"] * len(who), "person": [*who, *who]})
-    table = results_table(sides, cells, 100, 0.95, rng).set_index("group")
+        of[side] = pd.DataFrame({"label": ["healthy"] * len(who) + ["ill"] * len(who), "person": [*who, *who]})
+    healthy, _ = people(rng, synthetic, 1, spread)
+    ill = np.array([histogram(rng, shift, 300) for _ in range(synthetic)])
+    sides["synthetic"] = {"grey": np.concatenate([healthy, ill])}
+    of["synthetic"] = pd.DataFrame({"label": ["healthy"] * synthetic + ["ill"] * synthetic, "person": ""})
+    return sides, of
+
+
+def test_the_table_finds_the_class_that_differs_with_fewer_synthetic_cells():
+    sides, of = study(np.random.default_rng(7), shift=1.0)
+    table = results_table(sides, of, 100, 0.95, 199, np.random.default_rng(0)).set_index("group")
     assert list(table.index) == ["all", "healthy", "ill"]
     assert table.loc["ill", "cramers_v"] > 3 * table.loc["healthy", "cramers_v"]
-    assert table.loc["ill", "verdict"] != "alike"
+    assert table.loc["ill", "verdict"] == "not shown to be alike"
+    for name in ("image_chi2_p", "image_g_p", "resplit_p"):
+        assert table.loc["ill", name] == 1 / 200
+    assert table.loc["healthy", "resplit_p"] > 0.05
     assert not table.isna().any().any()
+
+
+def test_another_group_of_people_is_alike_and_the_same_seed_gives_the_same_table():
+    rng = np.random.default_rng(8)
+    sides, of = study(rng, spread=0.8, persons=(20, 20), cells=5)
+    model, who = people(rng, 400, 1, 0.8)
+    sides["synthetic"]["grey"] = model
+    of["synthetic"] = pd.DataFrame({"label": np.where(np.arange(400) % 2, "ill", "healthy"), "person": who})
+    first, second = (results_table(sides, of, 100, 0.95, 199, np.random.default_rng(1)) for _ in range(2))
+    pd.testing.assert_frame_equal(first, second)
+    assert (first["chi2_p"] < 1e-3).all()
+    assert (first["resplit_p"] > 0.05).all()
+    assert (first["cramers_v"] < first["margin"]).all()
+
+
+def test_the_order_of_images_does_not_matter():
+    sides, of = study(np.random.default_rng(9), shift=0.15, spread=0.3)
+    order = {side: np.random.default_rng(10).permutation(len(table)) for side, table in of.items()}
+    tables = [
+        results_table(histograms, cells, 500, 0.95, 1999, np.random.default_rng(2))
+        for histograms, cells in (
+            (sides, of),
+            (
+                {side: {"grey": sides[side]["grey"][order[side]]} for side in sides},
+                {side: of[side].iloc[order[side]] for side in of},
+            ),
+        )
+    ]
+    exact = [*Comparison._fields, "resplit_p", "margin"]
+    pd.testing.assert_frame_equal(tables[0][exact], tables[1][exact])
+    for name in ("image_chi2_p", "image_g_p", "v_low", "v_high", "js_high"):  # random draws over images
+        assert np.abs(tables[0][name] - tables[1][name]).max() < 0.06
+
+
+def test_equal_sides_do_not_differ():
+    sides, of = study(np.random.default_rng(11))
+    sides["synthetic"], of["synthetic"] = sides["real"], of["real"].assign(person="")
+    table = results_table(sides, of, 50, 0.95, 199, np.random.default_rng(3))
+    assert (table[["chi2_p", "image_chi2_p", "image_g_p", "resplit_p"]] == 1).all(axis=None)
+    assert (table[["cramers_v", "js"]] == 0).all(axis=None)
+
+
+@pytest.mark.parametrize("fault", ["some black", "constant", "one bin", "few people"])
+def test_degenerate_cells_follow_a_rule_and_nothing_is_not_a_number(fault):
+    sides, of = study(np.random.default_rng(12), persons=(4, 30) if fault == "few people" else (12, 15))
+    if fault == "some black":
+        sides["synthetic"]["grey"][:20] = 0
+        sides["real"]["grey"][:8] = 0  # one person
+    elif fault == "constant":
+        sides["synthetic"]["grey"][:] = np.eye(16, dtype=int)[3] * 300
+    elif fault == "one bin":
+        for part in sides.values():
+            part["grey"][:] = np.eye(16, dtype=int)[3] * 300
+    table = results_table(sides, of, 50, 0.95, 199, np.random.default_rng(4))
+    numbers = table.select_dtypes("number")
+    assert np.isfinite(numbers).all(axis=None)
+    assert (numbers.filter(regex="_p$") <= 1).all(axis=None)
+    if fault == "some black":
+        assert table["empty_synthetic"].tolist() == [20, 20, 0]
+        assert table["empty_real"].tolist() == [8, 8, 0]
+    elif fault == "constant":
+        assert (table[["image_chi2_p", "resplit_p"]] == 1 / 200).all(axis=None)
+    else:
+        assert (table["verdict"] == "cannot tell").all()
+        assert (table["resplit_p"] == 1).all()
+        assert (table["margin"] == 0).all()
+
+
+@pytest.mark.parametrize("side", ["real", "floor", "synthetic"])
+@pytest.mark.parametrize("fault", ["none there", "all black"])
+def test_a_class_missing_on_one_side_is_refused(side, fault):
+    sides, of = study(np.random.default_rng(13))
+    ill = (of[side]["label"] == "ill").to_numpy()
+    if fault == "all black":
+        sides[side]["grey"][ill] = 0
+    else:
+        sides[side], of[side] = {"grey": sides[side]["grey"][~ill]}, of[side][~ill]
+    with pytest.raises(UserError, match=rf"no {side} cell of class 'ill'.*diffusion\.sampling\.count"):
+        results_table(sides, of, 50, 0.95, 199, np.random.default_rng(5))

@@ -1,8 +1,9 @@
 """Do two sets of cells have the same intensities: chi-square and KL tests, effect sizes, and a margin to judge by.
 
 A p-value answers whether two samples differ at all, and with hundreds of thousands of pixels the answer is always
-yes, for real against real too: the pixels of an image are not independent draws. What tells alike from unlike is
-the size of the difference. It is held against the differences among real people: the margin.
+yes, for real against real too: the pixels of an image are not independent draws. `image_tests` has the tests for which
+the image or the person is the unit. What tells alike from unlike is the size of the difference. It is held against
+the differences among real people: the margin.
 """
 
 from __future__ import annotations
@@ -16,8 +17,15 @@ from scipy.stats import chi2_contingency
 from tqdm.auto import tqdm
 
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.evaluation.image_tests import (
+    cramers_v,
+    jensen_shannon,
+    joined_bins,
+    permutation_p,
+    rank_p,
+    resplit_distances,
+)
 
-SPARSE = 5
 CHANNELS = ("grey", "red", "green", "blue")
 # ITU-R BT.601 luma
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -37,6 +45,7 @@ class Comparison(NamedTuple):
         kl: Kullback-Leibler divergence of the second histogram from the first, in nats.
         cramers_v: Effect size, 0 (alike) to 1 (disjoint), as if both histograms had the same total: it compares
             shares, so that it does not change with the number of cells on a side.
+        js: Jensen-Shannon divergence in bits, 0 (alike) to 1 (disjoint).
         bins: Bins left after sparse ones were pooled.
     """
 
@@ -47,7 +56,17 @@ class Comparison(NamedTuple):
     dof: int
     kl: float
     cramers_v: float
+    js: float
     bins: int
+
+
+class Intervals(NamedTuple):
+    """Bootstrap intervals of Cramer's V and of the Jensen-Shannon divergence (bits)."""
+
+    v_low: float
+    v_high: float
+    js_low: float
+    js_high: float
 
 
 def foreground(cells: NDArray[np.uint8], background: tuple[int, int, int], threshold: int) -> NDArray[np.bool_]:
@@ -112,12 +131,12 @@ def compare(first: NDArray[np.integer], second: NDArray[np.integer]) -> Comparis
             f"nothing to compare: the histograms hold {int(first.sum())} and {int(second.sum())} values; are the cells "
             "all background? Check validation.comparison.foreground_threshold"
         )
-    table = _pool(np.stack([first, second]).astype(np.float64))
+    table = np.stack([first, second]).astype(np.float64)
+    table = np.add.reduceat(table, _bins_of(first, second), axis=1)
     if table.shape[1] < 2:  # one bin holds everything, or there is too little to tell
-        return Comparison(0.0, 1.0, 0.0, 1.0, 0, 0.0, 0.0, table.shape[1])
+        return Comparison(0.0, 1.0, 0.0, 1.0, 0, 0.0, 0.0, 0.0, table.shape[1])
     pearson = chi2_contingency(table, correction=False)
     likelihood = chi2_contingency(table, correction=False, lambda_="log-likelihood")
-    shares = table / table.sum(axis=1, keepdims=True)
     p, q = (table + 0.5) / (table + 0.5).sum(axis=1, keepdims=True)
     return Comparison(
         chi2=float(pearson.statistic),
@@ -126,82 +145,51 @@ def compare(first: NDArray[np.integer], second: NDArray[np.integer]) -> Comparis
         g_p=float(likelihood.pvalue),
         dof=int(pearson.dof),
         kl=float((p * np.log(p / q)).sum()),
-        cramers_v=float(np.sqrt(((shares[0] - shares[1]) ** 2 / shares.sum(axis=0)).sum() / 2)),
+        cramers_v=float(cramers_v(*table)),
+        js=float(jensen_shannon(*table)),
         bins=table.shape[1],
     )
 
 
-def effect_interval(
+def effect_intervals(
     real: NDArray[np.integer],
     people: NDArray[np.str_],
     synthetic: NDArray[np.integer],
     resamples: int,
     confidence: float,
     rng: np.random.Generator,
-) -> tuple[float, float]:
-    """Bootstrap interval of Cramer's V: real cells resampled by person, synthetic ones by image.
+) -> Intervals:
+    """Bootstrap intervals of the effect sizes: real cells resampled by person, synthetic ones by image.
 
     Resampling adds differences of its own to a measure that is never negative, so the interval lies rather high: it
     errs on the side of "not shown to be alike".
 
     Args:
-        real: (N, bins), a histogram a cell.
+        real: (N, bins), a histogram a cell, none empty.
         people: (N,), whose cell it is.
-        synthetic: (M, bins).
+        synthetic: (M, bins), none empty.
         resamples: Bootstrap resamples.
-        confidence: Of the interval.
+        confidence: Of the intervals.
         rng: Source of the resamples.
     """
-    of_person = _sum_by(real, people)
-    count, number = len(of_person), len(synthetic)
+    of_person = np.zeros((len(np.unique(people)), real.shape[1]))
+    np.add.at(of_person, np.unique(people, return_inverse=True)[1], real)
     drawn = []
-    for _ in range(resamples):
-        chosen = np.bincount(rng.integers(count, size=count), minlength=count) @ of_person
-        others = np.bincount(rng.integers(number, size=number), minlength=number) @ synthetic
-        drawn.append(compare(chosen, others).cramers_v)
-    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    for units in (of_person, synthetic):
+        times = rng.multinomial(len(units), np.full(len(units), 1 / len(units)), size=resamples)
+        drawn.append(times @ units.astype(np.float64))
+    bounds = [(1 - confidence) / 2, (1 + confidence) / 2]
+    v_low, v_high = np.quantile(cramers_v(*drawn), bounds)
+    js_low, js_high = np.quantile(jensen_shannon(*drawn), bounds)
+    return Intervals(float(v_low), float(v_high), float(js_low), float(js_high))
 
 
-def real_margin(
-    unseen: NDArray[np.integer],
-    unseen_people: NDArray[np.str_],
-    other: NDArray[np.integer],
-    other_people: NDArray[np.str_],
-    resamples: int,
-    confidence: float,
-    rng: np.random.Generator,
-) -> float:
-    """How far real people lie from other real people: the upper quantile of Cramer's V over draws of other people.
-
-    Each draw takes as many other people as there are unseen ones, no one twice where there are over twice as many.
-
-    Args:
-        unseen: (N, bins), histograms of the unseen real cells.
-        unseen_people: (N,), whose they are.
-        other: (M, bins), histograms of real cells of other people.
-        other_people: (M,), whose they are.
-        resamples: Draws.
-        confidence: The quantile.
-        rng: Source of the draws.
-    """
-    target = unseen.sum(axis=0)
-    of_person = _sum_by(other, other_people)
-    size = len(np.unique(unseen_people))
-    repeat = size > len(of_person) // 2  # draws of nearly all would hardly differ
-    drawn = [
-        compare(target, of_person[rng.choice(len(of_person), size, replace=repeat)].sum(axis=0)).cramers_v
-        for _ in range(resamples)
-    ]
-    return float(np.quantile(drawn, confidence))
-
-
-def alike(bins: int, high: float, margin: float) -> str:
+def alike(bins: int, high: float, margin: float | None) -> str:
     """The verdict: "alike" only if even the upper bound of the difference lies within the margin.
 
-    One bin tells nothing.
+    One bin tells nothing, and without enough people there is no margin.
     """
-    if bins < 2:
+    if bins < 2 or margin is None:
         return "cannot tell"
     return "alike" if high <= margin else "not shown to be alike"
 
@@ -211,69 +199,95 @@ def results_table(
     cells: dict[str, pd.DataFrame],
     resamples: int,
     confidence: float,
+    permutations: int,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """Every test of synthetic against unseen real cells, with its floor, interval and margin.
+    """Every test of synthetic against unseen real cells, with its floor, intervals, margin and ranks.
+
+    Cells without any foreground have no intensities to compare; they are left out and counted. `with_q_values` adds
+    q-values to the joined tables of all variables.
 
     Args:
         histograms: For "real" (unseen), "floor" (real cells of other people) and "synthetic", by variable, a
             histogram a cell (N, bins).
         cells: For each side one row a cell, with the columns label and person (unused for synthetic ones).
-        resamples: See `effect_interval` and `real_margin`.
-        confidence: See there.
-        rng: Source of the resamples.
+        resamples: See `effect_intervals`.
+        confidence: Of the intervals; the margin is this quantile of the distances between groups of real people.
+        permutations: Of images (`permutation_p`), and of people (`resplit_distances`).
+        rng: Source of everything random.
 
     Returns:
         One row for each variable and group ("all", then each class): the `Comparison` of real with synthetic cells,
-        the one of real with real cells (prefix floor_), v_low and v_high, margin, and the verdict.
+        image_chi2_p and image_g_p, the same of real with real cells (prefix floor_), the `Intervals`, resplit_p,
+        margin and verdict, and how many cells without foreground were left out (empty_real, empty_floor,
+        empty_synthetic).
+        With too few people to resplit, resplit_p is 1, margin 0 and the verdict "cannot tell".
+
+    Raises:
+        UserError: a side has no cell with foreground of a class that another side has.
     """
     rows = []
     groups = ["all", *sorted(cells["real"]["label"].unique())]
     with tqdm(total=len(groups) * len(histograms["real"]), desc="comparing distributions", unit="test") as bar:
         for variable in histograms["real"]:
+            filled = {side: histograms[side][variable].sum(axis=1) > 0 for side in cells}
+            _check_classes({side: table[filled[side]] for side, table in cells.items()})
             for group in groups:
-                chosen = {
+                inside = {
                     side: (group == "all") | (table["label"] == group).to_numpy() for side, table in cells.items()
                 }
+                chosen = {side: inside[side] & filled[side] for side in cells}
                 real, floor, synthetic = (
                     histograms[side][variable][chosen[side]] for side in ("real", "floor", "synthetic")
                 )
-                people, others = (
-                    cells[side].loc[chosen[side], "person"].to_numpy(dtype=str) for side in ("real", "floor")
-                )
-                low, high = effect_interval(real, people, synthetic, resamples, confidence, rng)
-                margin = real_margin(real, people, floor, others, resamples, confidence, rng)
+                of = {side: table[chosen[side]] for side, table in cells.items()}
                 found = compare(real.sum(axis=0), synthetic.sum(axis=0))
                 against_floor = compare(real.sum(axis=0), floor.sum(axis=0))._asdict()
+                labels = {side: table["label"].to_numpy(dtype=str) for side, table in of.items()}
+                image_p = permutation_p(real, labels["real"], synthetic, labels["synthetic"], permutations, rng)
+                floor_image_p = permutation_p(real, labels["real"], floor, labels["floor"], permutations, rng)
+                # every draw is measured in the bins of the comparison itself
+                starts = _bins_of(real.sum(axis=0), synthetic.sum(axis=0))
+                real, floor, synthetic = (np.add.reduceat(part, starts, axis=1) for part in (real, floor, synthetic))
+                people = of["real"]["person"].to_numpy(dtype=str)
+                intervals = effect_intervals(real, people, synthetic, resamples, confidence, rng)
+                distances = resplit_distances(
+                    real, of["real"], floor, of["floor"], labels["synthetic"], permutations, rng
+                )
+                margin = None if distances is None else float(np.quantile(distances, confidence))
                 rows.append(
                     {"variable": variable, "group": group}
                     | found._asdict()
-                    | {"v_low": low, "v_high": high, "margin": margin, "verdict": alike(found.bins, high, margin)}
+                    | intervals._asdict()
+                    | {
+                        "image_chi2_p": image_p[0],
+                        "image_g_p": image_p[1],
+                        "floor_image_chi2_p": floor_image_p[0],
+                        "floor_image_g_p": floor_image_p[1],
+                        "resplit_p": 1.0 if distances is None else rank_p(found.cramers_v, distances),
+                        "margin": margin or 0.0,
+                        "verdict": alike(found.bins, intervals.v_high, margin),
+                    }
                     | {f"floor_{name}": value for name, value in against_floor.items()}
+                    | {f"empty_{side}": int((inside[side] & ~filled[side]).sum()) for side in cells}
                 )
                 bar.update()
     return pd.DataFrame(rows)
 
 
-def _pool(table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Join neighbouring columns until the expected count of each cell of the table is large enough."""
-    share = table.sum(axis=1).min() / table.sum()
-    columns: list[NDArray[np.float64]] = []
-    waiting = np.zeros(2)
-    for column in table.T:
-        waiting = waiting + column
-        if waiting.sum() * share >= SPARSE:
-            columns.append(waiting)
-            waiting = np.zeros(2)
-    if columns:
-        columns[-1] = columns[-1] + waiting
-    else:
-        columns.append(waiting)
-    return np.stack(columns, axis=1)
+def _check_classes(cells: dict[str, pd.DataFrame]) -> None:
+    counts = {side: table["label"].value_counts().to_dict() for side, table in cells.items()}
+    for side, found in counts.items():
+        missing = set().union(*counts.values()) - set(found)
+        if missing:
+            raise UserError(
+                f"no {side} cell of class {', '.join(map(repr, sorted(missing)))} with foreground (found {counts}); "
+                "generate every class with diffusion.sampling.count, take enough cells with validation.comparison.n, "
+                "and check validation.comparison.foreground_threshold"
+            )
 
 
-def _sum_by(histograms: NDArray[np.integer], people: NDArray[np.str_]) -> NDArray[np.int64]:
-    names, index = np.unique(people, return_inverse=True)
-    total = np.zeros((len(names), histograms.shape[1]), dtype=np.int64)
-    np.add.at(total, index, histograms)
-    return total
+def _bins_of(first: NDArray[np.number], second: NDArray[np.number]) -> NDArray[np.int64]:
+    """Cuts after which the counts expected of both histograms (bins,) are large enough."""
+    totals = float(first.sum()), float(second.sum())
+    return joined_bins(first + second, min(totals) / sum(totals))
