@@ -247,3 +247,24 @@ for name in {scripts}:
     result = subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert all(f"usage: {name}" in result.stdout for name in scripts)
+
+
+@pytest.mark.xdist_group("classifier_parity")
+def test_classifier_parity(tmp_path):
+    rng = np.random.default_rng(0)
+    splits = np.repeat(["train", "val", "test"], [16, 8, 8])
+    labels = np.tile(["ill", "well"], 16)
+    np.save(tmp_path / "cells.npy", rng.integers(0, 256, (32, 3, 32, 32), np.uint8))
+    pd.DataFrame({"label": labels, "split": splits, "audit": False}).to_parquet(tmp_path / "table.parquet")
+    places = ["--cells", tmp_path / "cells.npy", "--table", tmp_path / "table.parquet", "--work", tmp_path / "work"]
+    path = tmp_path / "parity.json"
+    result = start("classifier_parity", *places, "--epochs", 1, "--seeds", 2, "--json", path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    found = json.loads(path.read_text())
+    for who in ("ours", "ultralytics"):
+        assert len(found[who]["accuracy"]) == 2
+        assert all(0 <= accuracy <= 1 for accuracy in found[who]["accuracy"])
+        assert all(is_positive(seconds) for seconds in found[who]["seconds"])
+    assert np.mean(found["ours"]["accuracy"]) - np.mean(found["ultralytics"]["accuracy"]) == pytest.approx(
+        found["difference"]
+    )
