@@ -25,6 +25,7 @@ from mlflow.exceptions import MlflowException
 from pydantic import BaseModel
 
 from malaria_diffusion.cells.fingerprint import fingerprint_json
+from malaria_diffusion.datasets.if_present import IfPresent
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.pipelines import tracking
 
@@ -81,6 +82,8 @@ class GuidanceHooks:
     def _refuse_missing_inputs(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         for name in sorted(pipeline.inputs()):
             if name.startswith("params:") or name == "parameters" or catalog.exists(name):
+                continue
+            if isinstance(catalog[name], IfPresent):
                 continue
             place = catalog[name]._describe().get("filepath", name)
             if name == "raw_cells":

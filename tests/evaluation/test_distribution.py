@@ -134,6 +134,8 @@ def test_the_interval_is_wider_when_people_differ():
         assert 0 <= found.v_low < found.v_high <= 1
         assert 0 <= found.js_low < found.js_high <= 1
         widths.append(found.v_high - found.v_low)
+    alone = effect_intervals(real, np.arange(len(real)).astype(str), synthetic, 200, 0.95, rng)
+    assert alone.v_high - alone.v_low < 0.6 * widths[1]
     assert widths[1] > 2 * widths[0]
 
 
@@ -177,6 +179,17 @@ def test_the_table_finds_the_class_that_differs_with_fewer_synthetic_cells():
         assert table.loc["ill", name] == 1 / 200
     assert table.loc["healthy", "resplit_p"] > 0.05
     assert not table.isna().any().any()
+
+
+def test_rank_and_margin_come_from_the_same_distances():
+    found = []
+    for shift in (0.1, 0.3, 0.5):
+        sides, of = study(np.random.default_rng(14), shift)
+        found.append(results_table(sides, of, 20, 0.95, 199, np.random.default_rng(6)))
+    tests = pd.concat(found)
+    beyond = tests["cramers_v"] > tests["margin"]
+    assert 0 < beyond.sum() < len(tests)
+    assert (beyond == (tests["resplit_p"] <= 0.05)).all()
 
 
 def test_another_group_of_people_is_alike_and_the_same_seed_gives_the_same_table():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import time
@@ -116,10 +117,11 @@ def test_another_identity_goes_to_its_own_folder_and_a_longer_one_continues(trai
 def test_the_report_stands_alone_and_says_phantom(validated):
     report = (validated.folder / "data/08_reporting/report.html").read_text()
     assert "These are phantom cells" in report
-    assert report.count("data:image/png;base64,") == 8
+    assert report.count("data:image/png;base64,") == 20
     assert 'src="http' not in report
-    assert "href" not in report
-    for figure in range(8):
+    assert set(re.findall('href="(.)', report)) == {"#"}
+    assert "kedro run --pipeline folds" in report  # what is not there yet is said
+    for figure in range(9):
         assert len(list((validated.folder / "data/08_reporting").glob(f"figure_{figure}_*.png"))) == 1
 
 
@@ -236,6 +238,9 @@ def test_folds_judge_every_cell_once_and_are_not_trained_again(validated):
     validated.succeeds("run", "--pipeline", "folds")
     assert {path: path.stat().st_mtime_ns for path in validated.folder.rglob("finished.json")} == finished
     validated.succeeds("run", "--pipeline", "validation", "--nodes", "write_report,summarise_study")
+    report = (validated.folder / "data/08_reporting/report.html").read_text()
+    assert "kedro run --pipeline folds" not in report
+    assert "folds by person" in report
 
 
 def test_the_notebook_walks_through_the_results(validated):

@@ -51,7 +51,5 @@ def utility_figure(table: pd.DataFrame, images: str, unseen: str) -> Figure:
         axes.set_xticks(range(len(shares)), [f"{share:.0%}" for share in shares])
         axes.set_xlabel("training people whose real cells are given")
     accuracy.legend(fontsize=7)
-    figure.suptitle(
-        f"Figure 12. Classifiers with and without synthetic cells ({images}, equal optimizer steps)", fontsize=10
-    )
+    figure.suptitle(f"Classifiers with and without synthetic cells ({images}, equal optimizer steps)", fontsize=10)
     return figure

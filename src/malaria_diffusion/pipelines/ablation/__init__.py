@@ -59,7 +59,12 @@ def create_pipeline() -> Pipeline:
                 outputs=["ablation_table", "ablation_samples"],
                 name="measure_ablation",
             ),
-            Node(judge_ablation, inputs="ablation_table", outputs="ablation_claims", name="judge_ablation"),
+            Node(
+                judge_ablation,
+                inputs=["ablation_table", "dataset_summary"],
+                outputs="ablation_claims",
+                name="judge_ablation",
+            ),
             Node(
                 draw_ablation,
                 inputs=["ablation_table", "ablation_claims", "ablation_samples", "dataset_summary"],

@@ -121,9 +121,9 @@ def measure_ablation(
     return table, shown
 
 
-def judge_ablation(ablation_table: pd.DataFrame) -> pd.DataFrame:
-    """What the study says about the paper's claims."""
-    claims = judge_claims(ablation_table)
+def judge_ablation(ablation_table: pd.DataFrame, dataset_summary: dict[str, Any]) -> pd.DataFrame:
+    """What the study says about the paper's claims, with the fingerprint of the data that say it."""
+    claims = judge_claims(ablation_table).assign(fingerprint=dataset_summary["fingerprint"])
     for claim in claims.itertuples():
         logger.info("%s (%s betas): %s; %s", claim.claim, claim.betas, claim.verdict, claim.measured)
     return claims

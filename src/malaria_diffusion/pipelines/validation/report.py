@@ -7,46 +7,35 @@ from kedro.pipeline import Node, Pipeline
 
 from malaria_diffusion.evaluation.parameters import ClassifierParameters, ComparisonParameters
 from malaria_diffusion.pipelines import tracking
-from malaria_diffusion.report import render_report
-
-FIGURES = [
-    "figure_0_dataset",
-    "figure_1_process",
-    "figure_2_synthetic",
-    "figure_3_classified",
-    "figure_4_confusion",
-    "figure_5_classifier_loss",
-    "figure_6_distributions",
-    "figure_7_training_loss",
-]
+from malaria_diffusion.report import FIGURES, Results, headlines, render_report
 
 
 def summarise_study(
-    dataset_summary: dict[str, Any],
     synthetic_table: pd.DataFrame,
     synthetic_lineage: dict[str, Any],
     yolo_history: pd.DataFrame,
-    classification_metrics: dict[str, Any],
-    distribution_tests: pd.DataFrame,
-    compared_rows: dict[str, list[int]],
     classifier: ClassifierParameters,
     comparison: ComparisonParameters,
+    **results: Any,
 ) -> dict[str, Any]:
-    """Every headline number with what it rests on."""
+    """Every headline number with what it rests on; `results` are the fields of `Results`."""
+    given = Results(**results)
     tests = {
         f"{row.variable}/{row.group}": row._asdict()
-        for row in distribution_tests.drop(columns="bins").itertuples(index=False)
+        for row in given.distribution_tests.drop(columns="bins").itertuples(index=False)
     }
     sampled = synthetic_table.iloc[0]
+    compared = int(given.fidelity_metrics["n"].max())  # as many of each
+    fingerprint = given.dataset_summary["fingerprint"]
     summary = {
-        "dataset": dataset_summary,
+        "dataset": given.dataset_summary,
         "ddpm": {
             "identity": synthetic_lineage["identity"],
             "epochs": synthetic_lineage["epochs"],
             "images_seen": synthetic_lineage["images_seen"],
             "process": synthetic_lineage["process"],
             "training": synthetic_lineage["training"],
-            "trained_on_current_cells": synthetic_lineage["cells_fingerprint"] == dataset_summary["fingerprint"],
+            "trained_on_current_cells": synthetic_lineage["cells_fingerprint"] == fingerprint,
             "sampling": {
                 "solver": str(sampled["solver"]),
                 "evaluations": int(sampled["evaluations"]),
@@ -59,10 +48,12 @@ def summarise_study(
             "parameters": classifier.model_dump(mode="json"),
             "best_val_accuracy": float(yolo_history["val_accuracy"].max()),
         },
-        "n": {"real": len(compared_rows["real"]), "synthetic": len(compared_rows["synthetic"])},
+        "n": {"real": compared, "synthetic": compared},
+        "positive_class": comparison.positive_class,
         "confidence": comparison.confidence,
         "seed": comparison.seed,
-        "classification": classification_metrics,
+        "headlines": headlines(given, comparison.positive_class),
+        "classification": given.classification_metrics,
         "distribution_tests": tests,
         "code_version": tracking.code_version(),
     }
@@ -70,36 +61,29 @@ def summarise_study(
     return summary
 
 
-def write_report(
-    summary: dict[str, Any], distribution_tests: pd.DataFrame, rejected_cells: pd.DataFrame, *figure_files: bytes
-) -> str:
-    """One HTML file with everything in it."""
-    return render_report(summary, distribution_tests, rejected_cells, figure_files)
+def write_report(summary: dict[str, Any], **given: Any) -> str:
+    """One HTML file with everything in it; `given` are the fields of `Results`, and the figures."""
+    results = Results(**{name: given[name] for name in Results._fields})
+    return render_report(summary, results, {name: given[name] for name in FIGURES})
 
 
 def create_pipeline() -> Pipeline:
     """All results in, summary and report out."""
+    results = {name: name for name in Results._fields}
+    parts = ("synthetic_table", "synthetic_lineage", "yolo_history")
     return Pipeline(
         [
             Node(
                 summarise_study,
-                inputs=[
-                    "dataset_summary",
-                    "synthetic_table",
-                    "synthetic_lineage",
-                    "yolo_history",
-                    "classification_metrics",
-                    "distribution_tests",
-                    "compared_rows",
-                    "params:validation.classifier",
-                    "params:validation.comparison",
-                ],
+                inputs=results
+                | {name: name for name in parts}
+                | {"classifier": "params:validation.classifier", "comparison": "params:validation.comparison"},
                 outputs="summary",
                 name="summarise_study",
             ),
             Node(
                 write_report,
-                inputs=["summary", "distribution_tests", "rejected_cells", *FIGURES],
+                inputs=results | {name: name for name in ("summary", *FIGURES)},
                 outputs="report",
                 name="write_report",
             ),

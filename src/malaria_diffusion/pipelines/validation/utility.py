@@ -114,7 +114,7 @@ def create_pipeline() -> Pipeline:
             Node(
                 draw_utility,
                 inputs=["utility_metrics", "dataset_summary"],
-                outputs="figure_12_utility",
+                outputs="figure_utility",
                 name="draw_utility",
             ),
         ],
