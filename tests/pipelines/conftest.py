@@ -30,9 +30,10 @@ TINY = {
         "sampling": {"count": 20, "evaluations": 4, "precision": "float32"},
         "bound": {"images": 4, "steps": 3},
     },
+    "guidance": {"scales": [1.0, 3.0], "images": 20},
     "validation": {
         "classifier": {"epochs": 2, "warmup_epochs": 0},
-        "comparison": {"n": 40, "resamples": 100, "permutations": 99},
+        "comparison": {"n": 40, "resamples": 100, "permutations": 200},
         "folds": {"number": 2},
         "explanations": {"cells": 2, "evaluations": 20},
         "utility": {"shares": [0.5, 1.0], "steps": 4, "ddpm_images": 32},

@@ -326,7 +326,7 @@ def test_synthetic_cells_of_another_size_are_refused(validated):
 
 
 def test_guidance_needs_label_dropout_and_is_chosen_by_validation_cells(validated):
-    arguments = ("run", "--pipeline", "guidance", "--params", "guidance.images=20,guidance.scales=[1.0\\,3.0]")
+    arguments = ("run", "--pipeline", "guidance")
     by_cell = "data_processing.split.strategy=cell"
     validated.succeeds("run", "--pipeline", "data_processing", "--params", by_cell)
     assert "diffusion.training.label_dropout" in validated.fails(*arguments)

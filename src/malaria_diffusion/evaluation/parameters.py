@@ -57,8 +57,9 @@ class ComparisonParameters(Parameters):
         bins: Bins of the intensity histograms, over 0 to 255.
         foreground_threshold: Grey levels by which a pixel must differ from the background in some channel to count
             as part of the cell; the same rule for real and synthetic cells.
-        resamples: Bootstrap resamples for intervals, and resplits of people for margins and ranks.
-        permutations: Of images between real and synthetic, for p-values.
+        resamples: Bootstrap resamples for intervals.
+        permutations: Of images between real and synthetic, and of people between groups, for p-values, ranks and
+            margins.
         confidence: Of the intervals.
         seed: Of every choice and resample.
     """
@@ -68,7 +69,7 @@ class ComparisonParameters(Parameters):
     bins: int = Field(ge=2, le=256)
     foreground_threshold: int = Field(ge=0, le=254)
     resamples: int = Field(ge=100)
-    permutations: int = Field(ge=99)
+    permutations: int = Field(ge=200)
     confidence: float = Field(gt=0.5, lt=1)
     seed: int = Field(ge=0)
 
