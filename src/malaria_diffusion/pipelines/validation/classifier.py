@@ -102,7 +102,9 @@ def measure_classifier(
     result = {"unseen": measure(test)}
     if test["label"].nunique() == 2:
         threshold = choose_threshold(val, positive)
-        result |= {"threshold": threshold, "unseen_at_threshold": measure(at_threshold(test, positive, threshold))}
+        chosen = measure(at_threshold(test, positive, threshold))
+        del chosen["auc"], chosen["ece"]  # of the probabilities, whatever the threshold
+        result |= {"threshold": threshold, "unseen_at_threshold": chosen}
     tracking.log_metrics({"accuracy": result["unseen"]["accuracy"]["value"]})
     groups = [
         accuracy_by(test, of, comparison.confidence).rename(columns={of: "name"}).assign(of=of)
