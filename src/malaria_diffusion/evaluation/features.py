@@ -33,6 +33,10 @@ class FeatureSpace(NamedTuple):
     checkpoint: Path
     image_size: int
 
+    def embed(self, cells: NDArray[np.uint8], device: str) -> NDArray[np.float32]:
+        """The features of cells, see `embed`."""
+        return embed(self.checkpoint, cells, self.image_size, device)
+
 
 def reported_space(weights: Path | None, classifier: Path, parameters: ClassifierParameters) -> FeatureSpace:
     """The features of the classifier's initial weights if it has any, else those of the trained classifier.

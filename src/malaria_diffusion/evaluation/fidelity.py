@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.evaluation.features import FeatureSpace
 
 MOST_DIMENSIONS = 64
 # Naeem et al. 2020, section 4.1
@@ -88,6 +89,24 @@ class Projection:
         if not np.isfinite(features).all():
             bad = int((~np.isfinite(features)).any(axis=1).sum())
             raise UserError(f"{bad} of {len(features)} images have features that are not finite")
+
+
+class ProjectedSpace(NamedTuple):
+    """What distances are measured in: cells, seen by a network, on a few components.
+
+    Attributes:
+        network: Whose features.
+        projection: Fitted on real cells that are not compared.
+        device: Where the network runs.
+    """
+
+    network: FeatureSpace
+    projection: Projection
+    device: str
+
+    def __call__(self, cells: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Cells, uint8 (N, 3, S, S), as points (N, d)."""
+        return self.projection(self.network.embed(cells, self.device))
 
 
 class Side(NamedTuple):

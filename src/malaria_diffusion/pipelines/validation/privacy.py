@@ -12,17 +12,13 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.cells.split import training_rows
 from malaria_diffusion.ddpm.parameters import SamplingParameters
-from malaria_diffusion.evaluation.classifier import resolve_weights
-from malaria_diffusion.evaluation.features import embed, reported_space
-from malaria_diffusion.evaluation.fidelity import Projection
-from malaria_diffusion.evaluation.parameters import ClassifierParameters, ComparisonParameters
+from malaria_diffusion.evaluation.fidelity import ProjectedSpace
+from malaria_diffusion.evaluation.parameters import ComparisonParameters
 from malaria_diffusion.evaluation.privacy import PrivacyAudit, privacy_audit
 from malaria_diffusion.figures import privacy as figures
 from malaria_diffusion.pipelines import tracking
 
 logger = logging.getLogger(__name__)
-
-FIT_CELLS = 4000
 
 
 def audit_privacy(
@@ -30,22 +26,13 @@ def audit_privacy(
     cell_table: pd.DataFrame,
     synthetic_cells: NDArray[np.uint8],
     synthetic_table: pd.DataFrame,
-    yolo_classifier: Path,
     compared_rows: dict[str, list[int]],
-    classifier: ClassifierParameters,
+    feature_space: ProjectedSpace,
     comparison: ComparisonParameters,
-    workspace: Path,
 ) -> tuple[PrivacyAudit, pd.DataFrame]:
     """Nearest neighbours among training cells, beside cells of the same people that nothing was trained on."""
     rng = np.random.default_rng(comparison.seed)
-    space = reported_space(resolve_weights(classifier.weights, workspace), yolo_classifier, classifier)
-
-    def see(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return embed(space.checkpoint, images, space.image_size, classifier.device)
-
     sides = {side: np.flatnonzero(mask) for side, mask in _sides(cell_table).items()}
-    fit = np.sort(rng.permutation(sides["members"])[:FIT_CELLS])
-    project = Projection(see(cells[fit]), len(fit))
     chosen = np.array(compared_rows["synthetic"])
     audit = privacy_audit(
         synthetic_cells[chosen],
@@ -54,7 +41,7 @@ def audit_privacy(
         cell_table.iloc[sides["members"]],
         cells[sides["unseen"]],
         cell_table.iloc[sides["unseen"]],
-        {"features": lambda images: project(see(images))},
+        {"features": feature_space},
         comparison.resamples,
         comparison.confidence,
         rng,
@@ -136,11 +123,9 @@ def create_pipeline() -> Pipeline:
                     "cell_table",
                     "synthetic_cells",
                     "synthetic_table",
-                    "yolo_classifier",
                     "compared_rows",
-                    "params:validation.classifier",
+                    "feature_space",
                     "params:validation.comparison",
-                    "workspace",
                 ],
                 outputs=["novelty", "closest_pairs"],
                 name="audit_privacy",
