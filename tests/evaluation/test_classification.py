@@ -9,7 +9,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.evaluation.classification import (
-    accuracy_by,
+    accuracy_of_groups,
     at_threshold,
     choose_threshold,
     classification_metrics,
@@ -114,10 +114,13 @@ def test_accuracy_of_each_group_worst_first():
             "label": list("aaabbb"),
             "predicted": list("aabbbb"),
             "person": ["P1", "P1", "P1", "P2", "P2", ""],
+            "smear": ["S1", "S1", "S2", "S2", "S2", ""],
         }
     )
-    found = accuracy_by(table, "person", 0.95)
-    assert found["person"].tolist() == ["P1", "P2"]
+    groups = accuracy_of_groups(table, 0.95)
+    found = groups[groups["of"] == "person"]
+    assert found["name"].tolist() == ["P1", "P2"]
+    assert groups.loc[groups["of"] == "smear", "name"].tolist() == ["S2", "S1"]
     assert found["errors"].tolist() == [1, 0]
     assert found["accuracy"].tolist() == [pytest.approx(2 / 3), 1.0]
     assert ((found["low"] <= found["accuracy"]) & (found["accuracy"] <= found["high"])).all()

@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, roc_curve
 
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.evaluation.bootstrap import bootstrap_counts
 
 CALIBRATION_BINS = 15
 # by which the rate of synthetic cells recognised as intended may differ from that of real ones
@@ -124,8 +125,8 @@ def choose_threshold(predictions: pd.DataFrame, positive_class: str) -> float:
     return float(best[np.abs(best - 0.5).argmin()])
 
 
-def at_threshold(predictions: pd.DataFrame, positive_class: str, threshold: float) -> pd.DataFrame:
-    """The predictions of two classes as they would be with another threshold than one half."""
+def at_threshold(predictions: pd.DataFrame, positive_class: str, threshold: float | pd.Series) -> pd.DataFrame:
+    """The predictions of two classes with another threshold than one half, one for all cells or one for each."""
     (negative,) = set(predictions["label"]) - {positive_class}
     positive = predictions["probability"] >= threshold
     return predictions.assign(predicted=np.where(positive, positive_class, negative))
@@ -154,29 +155,22 @@ def reliability(predictions: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def accuracy_by(predictions: pd.DataFrame, column: str, confidence: float) -> pd.DataFrame:
-    """Accuracy of each group of cells, the worst first.
+def accuracy_of_groups(predictions: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    """Accuracy of each person, and of each slide as one microscope saw it, the worst first.
 
     Args:
-        predictions: See `classification_metrics`.
-        column: "person" or "smear" (photographs of one slide with one microscope).
+        predictions: See `prediction_table`.
         confidence: Of the intervals (Clopper-Pearson, over the group's cells).
 
     Returns:
-        One row a group: its name, cells, errors, accuracy, low, high. Groups without a name are left out.
+        One row a group: its name, cells, errors, accuracy, low, high, and of ("person", then "smear"). Cells of an
+        unknown person or slide are left out.
     """
-    right = (predictions["label"] == predictions["predicted"]).groupby(predictions[column])
-    table = right.agg(cells="size", right="sum", accuracy="mean").drop(index="", errors="ignore")
-    intervals = [
-        binomtest(int(row.right), int(row.cells)).proportion_ci(confidence) for row in table.itertuples(index=False)
-    ]
-    table = table.assign(
-        errors=table["cells"] - table["right"],
-        low=[interval.low for interval in intervals],
-        high=[interval.high for interval in intervals],
+    right = predictions["label"] == predictions["predicted"]
+    return pd.concat(
+        [_accuracy_by(right, predictions[of], confidence).assign(of=of) for of in ("person", "smear")],
+        ignore_index=True,
     )
-    columns = ["cells", "errors", "accuracy", "low", "high"]
-    return table[columns].sort_values(["accuracy", "cells"], ascending=[True, False]).reset_index()
 
 
 def confusion(predictions: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:
@@ -208,7 +202,7 @@ def recognised_as_intended(
         own, made = (table[(group == "all") | (table["label"] == group)] for table in (real, synthetic))
         right = (made["label"] == made["predicted"]).to_numpy()
         of_person = (own["label"] == own["predicted"]).groupby(own["person"]).agg(["sum", "size"]).to_numpy()
-        times = rng.multinomial(len(of_person), np.full(len(of_person), 1 / len(of_person)), size=resamples)
+        times = bootstrap_counts(len(of_person), resamples, rng)
         found, cells = (times @ of_person).T
         drawn = rng.binomial(len(right), right.mean(), size=resamples) / len(right) - found / cells
         low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
@@ -221,6 +215,21 @@ def recognised_as_intended(
             verdict = "below" if high < 0 else "above"
         rows.append({"group": group} | rates | {"difference": difference, "low": low, "high": high, "verdict": verdict})
     return pd.DataFrame(rows)
+
+
+def _accuracy_by(right: pd.Series, group: pd.Series, confidence: float) -> pd.DataFrame:
+    table = right.groupby(group.rename("name")).agg(cells="size", right="sum", accuracy="mean")
+    table = table.drop(index="", errors="ignore")
+    intervals = [
+        binomtest(int(row.right), int(row.cells)).proportion_ci(confidence) for row in table.itertuples(index=False)
+    ]
+    table = table.assign(
+        errors=table["cells"] - table["right"],
+        low=[interval.low for interval in intervals],
+        high=[interval.high for interval in intervals],
+    )
+    columns = ["cells", "errors", "accuracy", "low", "high"]
+    return table[columns].sort_values(["accuracy", "cells"], ascending=[True, False]).reset_index()
 
 
 def _confidence_bin(confidence: pd.Series) -> NDArray[np.int64]:

@@ -17,6 +17,7 @@ from scipy.stats import energy_distance, false_discovery_control, ks_2samp, rank
 from tqdm.auto import tqdm
 
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.evaluation.bootstrap import bootstrap_counts
 from malaria_diffusion.evaluation.descriptors import DESCRIPTORS
 
 PERMUTATIONS = 1000
@@ -168,7 +169,7 @@ def associations(
 def person_weights(people: NDArray, draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """How often each cell is in each bootstrap resample (draws, N) of the people (N,) whose cells they are."""
     names, index = np.unique(people, return_inverse=True)
-    times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    times = bootstrap_counts(len(names), draws, rng)
     return times[:, index].astype(float)
 
 

@@ -17,6 +17,7 @@ from scipy.stats import chi2_contingency
 from tqdm.auto import tqdm
 
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.evaluation.bootstrap import bootstrap_counts
 from malaria_diffusion.evaluation.image_tests import (
     cramers_v,
     jensen_shannon,
@@ -176,7 +177,7 @@ def effect_intervals(
     np.add.at(of_person, np.unique(people, return_inverse=True)[1], real)
     drawn = []
     for units in (of_person, synthetic):
-        times = rng.multinomial(len(units), np.full(len(units), 1 / len(units)), size=resamples)
+        times = bootstrap_counts(len(units), resamples, rng)
         drawn.append(times @ units.astype(np.float64))
     bounds = [(1 - confidence) / 2, (1 + confidence) / 2]
     v_low, v_high = np.quantile(cramers_v(*drawn), bounds)

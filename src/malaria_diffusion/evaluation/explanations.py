@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.evaluation.bootstrap import bootstrap_counts
 from malaria_diffusion.evaluation.distribution import foreground
 
 MASKER = "hidden pixels take the cell's median colour"
@@ -214,7 +215,7 @@ def results_table(
                 units, owner = np.unique(explained.units[chosen][used], return_inverse=True)
                 of_unit = np.zeros((len(units), 2))
                 np.add.at(of_unit, owner, shares)
-                times = rng.multinomial(len(units), np.full(len(units), 1 / len(units)), size=resamples)
+                times = bootstrap_counts(len(units), resamples, rng)
                 drawn[side, label, network] = _ratio(times @ of_unit)
                 rows.append(
                     {

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.evaluation.bootstrap import bootstrap_counts
 from malaria_diffusion.evaluation.features import FeatureSpace
 
 MOST_DIMENSIONS = 64
@@ -148,7 +149,7 @@ def resampled(
     draws = np.ones((1 + resamples, count))
     again = np.arange(1, 1 + resamples)
     while len(again):
-        draws[again] = rng.multinomial(count, np.full(count, 1 / count), size=len(again))
+        draws[again] = bootstrap_counts(count, len(again), rng)
         again = again[_within(pairs, draws[again]) == 0]  # one and the same image, of which nothing can be told
     return Side(np.asarray(features, dtype=np.float64), owner, draws)
 

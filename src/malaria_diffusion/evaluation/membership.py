@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from tqdm.auto import tqdm
 
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.evaluation.bootstrap import bootstrap_counts
 from malaria_diffusion.evaluation.privacy import matched_draws
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def _intervals(
     rng: np.random.Generator,
 ) -> dict[str, Any]:
     names, owner = np.unique(people, return_inverse=True)
-    weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)[:, owner]
+    weights = bootstrap_counts(len(names), resamples, rng)[:, owner]
     # without names of people, a resample may lack one side
     both = (weights[:, is_member].sum(axis=1) > 0) & (weights[:, ~is_member].sum(axis=1) > 0)
     tail = (1 - confidence) / 2

@@ -17,6 +17,7 @@ from PIL import Image
 from scipy.stats import betabinom, binomtest
 
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.evaluation.bootstrap import bootstrap_counts
 from malaria_diffusion.evaluation.nearest import (
     NEIGHBOURS,
     SHIFTS,
@@ -305,7 +306,7 @@ def _compare(
     won, near = won[near > 0], near[near > 0]
     low, high = 0.0, 1.0  # one person says nothing of others
     if len(near) > 1:
-        weights = rng.multinomial(len(near), np.full(len(near), 1 / len(near)), size=resamples)
+        weights = bootstrap_counts(len(near), resamples, rng)
         tail = (1 - confidence) / 2
         low, high = np.quantile(weights @ won / (weights @ near), [tail, 1 - tail])
     to_member, to_unseen = found.to_member[:, chosen].mean(), found.to_unseen[:, chosen].mean()

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from malaria_diffusion.evaluation.bootstrap import bootstrap_counts
 from malaria_diffusion.evaluation.classification import prediction_table
 from malaria_diffusion.evaluation.classifier import predict, train_classifier
 from malaria_diffusion.evaluation.parameters import ClassifierParameters
@@ -93,8 +94,8 @@ def utility_table(
     first = next(iter(results.values()))
     people, person = np.unique(first["person"].to_numpy(dtype=str), return_inverse=True)
     counts = np.bincount(person, minlength=len(people))
-    drawn = rng.multinomial(len(people), np.full(len(people), 1 / len(people)), size=resamples)
-    of_seeds = rng.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=resamples) / len(seeds)
+    drawn = bootstrap_counts(len(people), resamples, rng)
+    of_seeds = bootstrap_counts(len(seeds), resamples, rng) / len(seeds)
     weights = np.concatenate([np.ones((1, len(people)), int), drawn])  # the first is the sample itself
     seed_weights = np.concatenate([np.full((1, len(seeds)), 1 / len(seeds)), of_seeds])
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]

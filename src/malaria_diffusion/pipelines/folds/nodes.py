@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from malaria_diffusion.cells.fingerprint import check_cells
 from malaria_diffusion.cells.split import SplitParameters, assign_splits, training_rows
 from malaria_diffusion.evaluation.classification import (
-    accuracy_by,
+    accuracy_of_groups,
     at_threshold,
     choose_threshold,
     classification_metrics,
@@ -87,11 +87,7 @@ def measure_protocols(
     for protocol, predictions in protocol_predictions.groupby("protocol", sort=False):
         judged = {"one half": predictions}
         if predictions["label"].nunique() == 2:
-            parts = [
-                at_threshold(part, comparison.positive_class, part["threshold"].iloc[0])
-                for _, part in predictions.groupby("fold")
-            ]
-            judged["by validation"] = pd.concat(parts)
+            judged["by validation"] = at_threshold(predictions, comparison.positive_class, predictions["threshold"])
         for rule, table in judged.items():
             metrics = classification_metrics(
                 table, comparison.positive_class, comparison.resamples, comparison.confidence, comparison.seed
@@ -111,11 +107,7 @@ def measure_protocols(
 def measure_people(protocol_predictions: pd.DataFrame, comparison: ComparisonParameters) -> pd.DataFrame:
     """Accuracy of each person, and of each slide as one microscope saw it, the worst first (of the folds)."""
     predictions = protocol_predictions[protocol_predictions["protocol"] == FOLDS]
-    parts = [
-        accuracy_by(predictions, of, comparison.confidence).rename(columns={of: "name"}).assign(of=of)
-        for of in ("person", "smear")
-    ]
-    return pd.concat(parts, ignore_index=True)
+    return accuracy_of_groups(predictions, comparison.confidence)
 
 
 def list_disputed(protocol_predictions: pd.DataFrame) -> pd.DataFrame:

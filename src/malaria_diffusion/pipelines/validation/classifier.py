@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.cells.split import training_rows
 from malaria_diffusion.evaluation.classification import (
-    accuracy_by,
+    accuracy_of_groups,
     at_threshold,
     choose_threshold,
     classification_metrics,
@@ -106,10 +106,6 @@ def measure_classifier(
         del chosen["auc"], chosen["ece"]  # of the probabilities, whatever the threshold
         result |= {"threshold": threshold, "unseen_at_threshold": chosen}
     tracking.log_metrics({"accuracy": result["unseen"]["accuracy"]["value"]})
-    groups = [
-        accuracy_by(test, of, comparison.confidence).rename(columns={of: "name"}).assign(of=of)
-        for of in ("person", "smear")
-    ]
     compared = predictions[predictions["compared"]]
     recognised = recognised_as_intended(
         *(compared[compared["source"] == source] for source in ("real", "synthetic")),
@@ -118,7 +114,7 @@ def measure_classifier(
         np.random.default_rng(comparison.seed),
     )
     counts = confusion(test, sorted(test["label"].unique()))
-    return result, counts, pd.concat(groups, ignore_index=True), recognised
+    return result, counts, accuracy_of_groups(test, comparison.confidence), recognised
 
 
 def draw_classified(cells: NDArray[np.uint8], predictions: pd.DataFrame, dataset_summary: dict[str, Any]) -> Figure:
