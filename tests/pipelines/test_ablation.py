@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from .conftest import TINY, make_project
+from ..projects import TINY, make_project
 
 pytestmark = pytest.mark.xdist_group("ablation")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from .conftest import SCRIPTS, make_project
+from ..projects import SCRIPTS, make_project
 
 LAUNCH = [
     *["launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"],

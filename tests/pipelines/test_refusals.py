@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from .conftest import TINY, make_project
+from ..projects import TINY, make_project
 
 pytestmark = pytest.mark.xdist_group("refusals")
 

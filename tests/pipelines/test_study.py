@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from nbclient import NotebookClient
 
-from .conftest import make_project
+from ..projects import make_project
 
 pytestmark = pytest.mark.xdist_group("study")
 

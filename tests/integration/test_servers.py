@@ -11,9 +11,9 @@ import urllib.request
 
 import pytest
 
-from .conftest import make_project
+from ..projects import make_project
 
-pytestmark = pytest.mark.xdist_group("servers")
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("servers")]
 
 
 LAYERS = '"layers":["raw","primary","diffusion model","synthetic cells","classifier","reporting"]'

@@ -11,7 +11,7 @@ import yaml
 
 from malaria_diffusion.cells.phantom import PhantomParameters, write_phantom_archive
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 SCRIPTS = Path(sys.executable).parent
 
 TINY = {
