@@ -6,7 +6,7 @@ from omegaconf.resolvers import oc
 from malaria_diffusion.hooks import GuidanceHooks, LauncherHooks, TrackingHooks, is_main_process
 
 # TrackingHooks is kedro-mlflow's own hook with additions, in place of the one it would register itself
-DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",)
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",) if is_main_process() else ("kedro_mlflow", "kedro-viz")
 HOOKS = (GuidanceHooks(), LauncherHooks(), *([TrackingHooks()] if is_main_process() else []))
 
 CONFIG_LOADER_CLASS = OmegaConfigLoader
