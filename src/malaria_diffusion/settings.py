@@ -3,7 +3,8 @@
 from kedro.config import OmegaConfigLoader
 from omegaconf.resolvers import oc
 
-from malaria_diffusion.hooks import GuidanceHooks, LauncherHooks, TrackingHooks, is_main_process
+from malaria_diffusion.hooks import GuidanceHooks, LauncherHooks, is_main_process
+from malaria_diffusion.tracking_hooks import TrackingHooks
 
 # TrackingHooks is kedro-mlflow's own hook with additions, in place of the one it would register itself
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",)

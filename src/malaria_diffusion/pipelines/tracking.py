@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import time
@@ -10,9 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from mlflow.data.dataset import Dataset
+from mlflow.data.dataset_source_registry import resolve_dataset_source
+from mlflow.data.schema import TensorDatasetSchema
 from mlflow.entities import Metric
+from mlflow.types import Schema, TensorSpec
 
 
 def set_tags(**tags: str) -> None:
@@ -33,11 +39,11 @@ def log_metrics(metrics: dict[str, Any]) -> None:
         mlflow.log_metrics(flat_numbers(metrics))
 
 
-def log_curves(frame: pd.DataFrame, step: str, prefix: str) -> None:
-    """Log the other columns of `frame` as curves over the column `step`, leaving out what the run has already.
+def log_curves(frame: pd.DataFrame, prefix: str) -> None:
+    """Log the columns of `frame` as curves over its column images_seen, leaving out what the run has already.
 
-    So a continued training does not log a step twice, and a run that continues another run's training holds the
-    whole curve.
+    So all trainings share one axis, a continued training does not log a point twice, and a run that continues another
+    run's training holds the whole curve.
     """
     run = mlflow.active_run()
     if run is None:
@@ -45,10 +51,10 @@ def log_curves(frame: pd.DataFrame, step: str, prefix: str) -> None:
     client = mlflow.MlflowClient()
     now = int(time.time() * 1000)
     metrics = []
-    for column in frame.columns.drop(step):
+    for column in frame.columns.drop("images_seen"):
         key = f"{prefix}.{column}"
         logged = {point.step for point in client.get_metric_history(run.info.run_id, key)}
-        points = frame[[step, column]].dropna()
+        points = frame[["images_seen", column]].dropna()
         metrics += [
             Metric(key, float(value), now, int(at))
             for at, value in points.itertuples(index=False)
@@ -56,6 +62,38 @@ def log_curves(frame: pd.DataFrame, step: str, prefix: str) -> None:
         ]
     for start in range(0, len(metrics), 1000):
         client.log_batch(run.info.run_id, metrics=metrics[start : start + 1000])
+
+
+class Cells(Dataset):
+    """The cells of one split, as MLflow knows data: a name, a fingerprint, where they are from, how many; no image."""
+
+    def __init__(self, summary: dict[str, Any], split: str) -> None:
+        self._counts = summary["splits"][split]
+        self._size = summary["size"]
+        source = resolve_dataset_source(summary["source"])
+        super().__init__(source, f"{summary['images']}, {split}", summary["fingerprint"])
+
+    @property
+    def profile(self) -> dict[str, Any]:
+        """Counts of people and cells."""
+        return self._counts
+
+    @property
+    def schema(self) -> TensorDatasetSchema:
+        """Images in, labels out."""
+        images = TensorSpec(np.dtype(np.uint8), (-1, 3, self._size, self._size), "cells")
+        return TensorDatasetSchema(Schema([images]), Schema([TensorSpec(np.dtype(np.str_), (-1,), "label")]))
+
+    def to_dict(self) -> dict[str, str]:
+        """What MLflow stores."""
+        described = {"profile": json.dumps(self.profile), "schema": json.dumps(self.schema.to_dict())}
+        return super().to_dict() | described
+
+
+def log_cells(summary: dict[str, Any]) -> None:
+    """Tell the active run which cells it is about, by split."""
+    for split, context in (("train", "training"), ("val", "validation"), ("test", "testing")):
+        mlflow.log_input(Cells(summary, split), context)
 
 
 def code_version() -> str:

@@ -48,10 +48,10 @@ def train_yolo(
         classifier,
         workspace / "yolo",
         resolve_weights(classifier.weights, workspace),
-        lambda row: tracking.log_curves(pd.DataFrame([row]), "epoch", "classifier"),
+        lambda row: tracking.log_curves(pd.DataFrame([row]), "classifier"),
     )
     effective = {f"classifier_effective.{name}": str(value) for name, value in history.attrs["effective"].items()}
-    tracking.set_tags(classifier_weights=classifier.weights or "from scratch", **effective)
+    tracking.set_tags(**effective)
     return checkpoint, history
 
 
