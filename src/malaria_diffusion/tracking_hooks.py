@@ -68,7 +68,7 @@ class TrackingHooks(MlflowHook):
         self._write_open_runs(runs | {self._signature: self.run_id})
         tags = {
             "environment": run_params["env"] or "local",
-            "pipeline": names,
+            "pipeline": names.replace("__default__", "study"),
             "code_version": tracking.code_version(),
             "kedro_command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         }
@@ -77,7 +77,14 @@ class TrackingHooks(MlflowHook):
         if "synthetic_lineage" in pipeline.inputs():
             tags["training_identity"] = catalog.load("synthetic_lineage")["identity"]
         mlflow.set_tags(tags)
-        mlflow.log_params(flat({name.removeprefix("params:"): value for name, value in parameters.items()}))
+        mlflow.MlflowClient().delete_tag(self.run_id, "pipeline_names")
+        mlflow.log_params(
+            {
+                f"{name.removeprefix('params:')}.{field}": value
+                for name, fields in parameters.items()
+                for field, value in fields.items()
+            }
+        )
         mlflow.log_text("\n".join(installed_packages()), "environment.txt")
         if "dataset_summary" not in pipeline.all_outputs() and catalog.exists("dataset_summary"):
             self._describe_data(catalog.load("dataset_summary"))

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from mlflow.data.dataset import Dataset
-from mlflow.data.dataset_source_registry import resolve_dataset_source
+from mlflow.data.dataset_source_registry import get_dataset_source_from_json
 from mlflow.data.schema import TensorDatasetSchema
-from mlflow.entities import Metric
+from mlflow.entities import Metric, Run
 from mlflow.types import Schema, TensorSpec
 
 
@@ -34,9 +34,18 @@ def log_figure(figure: Figure, artifact_file: str) -> None:
 
 
 def log_metrics(metrics: dict[str, Any]) -> None:
-    """Log every finite number of a nested dict, its keys joined by dots."""
+    """Log every finite number of a nested dict, its keys joined by a slash (MLflow's charts have sections) and dots."""
+    run = mlflow.active_run()
+    if run is None:
+        return
+    now = int(time.time() * 1000)
+    _log(run, [Metric(key, value, now, 0) for key, value in flat_numbers(metrics).items()])
+
+
+def log_json(value: dict[str, Any], artifact_file: str) -> None:
+    """Keep a dict as an artefact of the active run."""
     if mlflow.active_run():
-        mlflow.log_metrics(flat_numbers(metrics))
+        mlflow.log_dict(value, artifact_file)
 
 
 def log_curves(frame: pd.DataFrame, prefix: str) -> None:
@@ -52,7 +61,7 @@ def log_curves(frame: pd.DataFrame, prefix: str) -> None:
     now = int(time.time() * 1000)
     metrics = []
     for column in frame.columns.drop("images_seen"):
-        key = f"{prefix}.{column}"
+        key = f"{prefix}/{column}"
         logged = {point.step for point in client.get_metric_history(run.info.run_id, key)}
         points = frame[["images_seen", column]].dropna()
         metrics += [
@@ -60,8 +69,7 @@ def log_curves(frame: pd.DataFrame, prefix: str) -> None:
             for at, value in points.itertuples(index=False)
             if int(at) not in logged
         ]
-    for start in range(0, len(metrics), 1000):
-        client.log_batch(run.info.run_id, metrics=metrics[start : start + 1000])
+    _log(run, metrics)
 
 
 class Cells(Dataset):
@@ -70,7 +78,7 @@ class Cells(Dataset):
     def __init__(self, summary: dict[str, Any], split: str) -> None:
         self._counts = summary["splits"][split]
         self._size = summary["size"]
-        source = resolve_dataset_source(summary["source"])
+        source = get_dataset_source_from_json(json.dumps({"uri": summary["source"]}), "local")
         super().__init__(source, f"{summary['images']}, {split}", summary["fingerprint"])
 
     @property
@@ -107,13 +115,19 @@ def code_version() -> str:
 
 
 def flat_numbers(values: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    """The finite numbers of a nested dict, keyed by their dotted path."""
+    """The finite numbers of a nested dict by their path: a slash after the first key, dots after the others."""
     flat: dict[str, float] = {}
     for key, value in values.items():
         # MLflow allows letters, digits, and a few signs in a metric's name
-        name = prefix + "".join(sign if sign.isalnum() or sign in "_-. /" else "_" for sign in str(key))
+        name = prefix + "".join(sign if sign.isalnum() or sign in "_-. " else "_" for sign in str(key))
         if isinstance(value, dict):
-            flat |= flat_numbers(value, name + ".")
+            flat |= flat_numbers(value, name + ("." if prefix else "/"))
         elif isinstance(value, int | float) and math.isfinite(value):
             flat[name] = float(value)
     return flat
+
+
+def _log(run: Run, metrics: list[Metric]) -> None:
+    """As `mlflow.log_metrics`, which would besides file every metric under every model that the run has logged."""
+    for start in range(0, len(metrics), 1000):  # MLflow's limit
+        mlflow.MlflowClient().log_batch(run.info.run_id, metrics=metrics[start : start + 1000])

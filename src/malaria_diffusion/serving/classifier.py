@@ -14,7 +14,7 @@ from PIL import Image
 
 from malaria_diffusion.cells.decode import fit
 from malaria_diffusion.evaluation.classifier import Predictor, load_predictor
-from malaria_diffusion.serving.registry import Version, sha256_of
+from malaria_diffusion.serving.registry import Version, sha256_of, unpack
 
 
 class ServedClassifier:
@@ -41,9 +41,10 @@ class ServedClassifier:
         return pd.DataFrame(self._predictor(np.stack(fitted)), columns=self._classes)
 
 
-def _load_pyfunc(path: str, config: dict[str, Any]) -> ServedClassifier:
+def _load_pyfunc(path: str) -> ServedClassifier:
     """What MLflow calls to load the model."""
-    predictor = load_predictor(Path(path), device=config["device"])
+    checkpoint, config = unpack(path)
+    predictor = load_predictor(checkpoint)
     packing = {"size": config["size"], "background": tuple(config["background"]), "common_side": config["common_side"]}
     return ServedClassifier(predictor, config["classes"], packing)
 
@@ -60,8 +61,8 @@ def classifier_version(checkpoint: Path, dataset_summary: dict[str, Any]) -> Ver
     return Version(
         suffix="classifier",
         loader_module=__name__,
-        data_path=checkpoint,
-        config={"classes": classes, "device": "auto"} | packing,
+        model=checkpoint,
+        config={"classes": classes} | packing,
         signature=ModelSignature(
             Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))]),
             Schema([ColSpec(DataType.float, name) for name in classes]),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.ddpm.parameters import SamplingParameters
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.serving.registry import Version, sha256_of
+from malaria_diffusion.serving.registry import Version, sha256_of, unpack
 
 if TYPE_CHECKING:
     from malaria_diffusion.ddpm.model import Model
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class ServedDDPM:
     """Requests for images of a class to images; the same request always gets the same images."""
 
-    def __init__(self, model: Model, config: dict[str, Any]) -> None:
+    def __init__(self, model: Model, sampling: dict[str, Any]) -> None:
         self._model = model
-        self._config = config
+        self._sampling = sampling
 
     def predict(self, model_input: pd.DataFrame) -> NDArray[np.uint8]:
         """Generate the images of one row after the other.
@@ -50,7 +50,7 @@ class ServedDDPM:
         for label, count, seed in rows:
             if label not in lineage.class_names:
                 raise UserError(f"label {label!r} is not a class of this model; its classes are {lineage.class_names}")
-            parameters = SamplingParameters(count=int(count), seed=int(seed), **self._config)
+            parameters = SamplingParameters(count=int(count), seed=int(seed), **self._sampling)
             planned.append((np.full(int(count), lineage.class_names.index(label)), parameters))
         generated = [
             sample(network, diffusion, labels, lineage.size, parameters, lineage.null_class, progress=False)
@@ -59,11 +59,12 @@ class ServedDDPM:
         return np.concatenate(generated).transpose(0, 2, 3, 1)
 
 
-def _load_pyfunc(path: str, config: dict[str, Any]) -> ServedDDPM:
+def _load_pyfunc(path: str) -> ServedDDPM:
     """What MLflow calls to load the model."""
     from malaria_diffusion.ddpm.model import load_model
 
-    return ServedDDPM(load_model(Path(path)), config)
+    folder, sampling = unpack(path)
+    return ServedDDPM(load_model(folder), sampling)
 
 
 def ddpm_version(folder: Path, sampling: SamplingParameters) -> Version:
@@ -79,7 +80,7 @@ def ddpm_version(folder: Path, sampling: SamplingParameters) -> Version:
     return Version(
         suffix="ddpm",
         loader_module=__name__,
-        data_path=folder,
+        model=folder,
         config=sampling.model_dump(mode="json", exclude={"count", "seed"}),
         signature=ModelSignature(
             Schema(

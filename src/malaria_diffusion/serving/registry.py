@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import mlflow
 from mlflow.models import ModelSignature
 
 import malaria_diffusion
+
+CONFIG = "config.json"
 
 # what the library needs to run either model, without the pipelines around it
 PACKAGES = (
@@ -34,9 +39,9 @@ class Version(NamedTuple):
 
     Attributes:
         suffix: Of the registered name.
-        loader_module: Has the function `_load_pyfunc(path, config)`.
-        data_path: The model's file or folder.
-        config: What the loader needs besides.
+        loader_module: Has the function `_load_pyfunc(path)`; `unpack(path)` gives it `model` and `config`.
+        model: The model's file or folder.
+        config: What the loader needs besides, JSON-ready.
         signature: What goes in and comes out.
         example: Of what goes in.
         sha256: Tells this model from any other of its name.
@@ -45,7 +50,7 @@ class Version(NamedTuple):
 
     suffix: str
     loader_module: str
-    data_path: Path
+    model: Path
     config: dict[str, Any]
     signature: ModelSignature
     example: Any
@@ -69,18 +74,28 @@ def register(version: Version, prefix: str) -> str:
     for known in mlflow.MlflowClient().search_model_versions(f"name = '{name}'"):
         if known.tags.get("sha256") == version.sha256:
             return f"{name}/{known.version}"
-    logged = mlflow.pyfunc.log_model(
-        name=version.suffix,
-        loader_module=version.loader_module,
-        data_path=str(version.data_path),
-        code_paths=[str(Path(malaria_diffusion.__file__).parent)],
-        model_config=version.config,
-        signature=version.signature,
-        input_example=version.example,
-        pip_requirements=[f"{package}=={metadata.version(package).partition('+')[0]}" for package in PACKAGES],
-    )
+    with TemporaryDirectory() as folder:
+        # not as MLflow's model_config, which it would log among the run's parameters
+        (Path(folder) / CONFIG).write_text(json.dumps(version.config, indent=1))
+        copy = shutil.copytree if version.model.is_dir() else shutil.copy2
+        copy(version.model, Path(folder) / version.model.name)
+        logged = mlflow.pyfunc.log_model(
+            name=version.suffix,
+            loader_module=version.loader_module,
+            data_path=folder,
+            code_paths=[str(Path(malaria_diffusion.__file__).parent)],
+            signature=version.signature,
+            input_example=version.example,
+            pip_requirements=[f"{package}=={metadata.version(package).partition('+')[0]}" for package in PACKAGES],
+        )
     registered = mlflow.register_model(logged.model_uri, name, tags=version.tags | {"sha256": version.sha256})
     return f"{name}/{registered.version}"
+
+
+def unpack(path: str) -> tuple[Path, dict[str, Any]]:
+    """Model and config of a logged version, from the path that MLflow gives its loader."""
+    (model,) = (found for found in Path(path).iterdir() if found.name != CONFIG)
+    return model, json.loads((Path(path) / CONFIG).read_text())
 
 
 def sha256_of(path: Path) -> str:

@@ -100,7 +100,7 @@ def measure_protocols(
                 {"protocol": protocol, "threshold": rule, "metric": name} | metric | common
                 for name, metric in metrics.items()
             ]
-            tracking.log_metrics({f"{protocol}, threshold {rule}": metrics})
+            tracking.log_metrics({f"{protocol} - threshold {rule}": metrics})
     return pd.DataFrame(rows)
 
 
