@@ -134,7 +134,8 @@ class TrackingHooks(MlflowHook):
         if dataset_name == "ddpm":
             version = ddpm_version(path, self._catalog.load("params:diffusion.sampling"))
         else:
-            version = classifier_version(path, self._catalog.load("dataset_summary"))
+            epochs = self._catalog.load("params:validation.classifier").epochs
+            version = classifier_version(path, self._catalog.load("dataset_summary"), epochs)
         registered = register(version, self.mlflow_config.tracking.experiment.name)
         mlflow.set_tag(f"model.{version.suffix}", registered)
         logger.info("models:/%s is this model in MLflow's registry", registered)

@@ -51,13 +51,13 @@ def _probe(uri: str) -> None:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         waiting = {"connect_timeout": TIMEOUT} if scheme[:5] in ("postg", "mysql") else {}
         engine = sqlalchemy.create_engine(url, connect_args=waiting)
-        sqlalchemy.inspect(engine)
+        sqlalchemy.inspect(engine).get_table_names()
         engine.dispose()
 
 
 def _sentence(uri: str, error: Exception) -> str:
     shown = re.sub(r"//([^:/@]*):[^@/]*@", r"//\1:***@", uri)
-    reason = str(error).strip().split("\n")[0]
+    reason = re.split(r"\n|\. ", str(error).strip())[0]
     here = os.environ.get(VARIABLE) == uri
     address = urlsplit(uri)
     if address.scheme in ("http", "https"):

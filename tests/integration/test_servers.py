@@ -2,9 +2,7 @@
 
 import contextlib
 import os
-import random
 import signal
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -12,6 +10,7 @@ import urllib.request
 import pytest
 
 from ..projects import make_project
+from .servers import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("servers")]
 
@@ -22,16 +21,6 @@ LAYERS = '"layers":["raw","primary","diffusion model","synthetic cells","classif
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     return make_project(tmp_path_factory.mktemp("project"))
-
-
-def free_port():
-    """Below 49152, which is as far as kedro viz goes, and below the ports that systems hand out."""
-    draw = random.SystemRandom()  # other tests seed the common one, in every worker alike
-    while True:
-        port = draw.randrange(20_000, 30_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 @pytest.mark.parametrize(

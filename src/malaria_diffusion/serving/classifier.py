@@ -49,12 +49,13 @@ def _load_pyfunc(path: str) -> ServedClassifier:
     return ServedClassifier(predictor, config["classes"], packing)
 
 
-def classifier_version(checkpoint: Path, dataset_summary: dict[str, Any]) -> Version:
+def classifier_version(checkpoint: Path, dataset_summary: dict[str, Any], epochs: int) -> Version:
     """What to register of a trained classifier.
 
     Args:
         checkpoint: As `train_classifier` leaves it.
         dataset_summary: Of the cells it was trained on.
+        epochs: How often.
     """
     classes = dataset_summary["classes"]
     packing = {name: dataset_summary.get(name) for name in ("size", "background", "common_side")}
@@ -68,6 +69,7 @@ def classifier_version(checkpoint: Path, dataset_summary: dict[str, Any]) -> Ver
             Schema([ColSpec(DataType.float, name) for name in classes]),
         ),
         example=np.full((1, 16, 16, 3), 128, np.uint8),  # no cell of anybody
+        images_seen=dataset_summary["trained_on"] * epochs,
         sha256=sha256_of(checkpoint),
         tags={"images": dataset_summary["images"], "data_fingerprint": dataset_summary["fingerprint"]},
     )

@@ -93,6 +93,7 @@ def ddpm_version(folder: Path, sampling: SamplingParameters) -> Version:
             Schema([TensorSpec(np.dtype(np.uint8), (-1, size, size, 3))]),
         ),
         example=pd.DataFrame({"label": lineage["class_names"], "count": 1, "seed": 0}),
+        images_seen=lineage["images_seen"],
         sha256=sha256_of(lineage_file),  # which names those of the weights
         tags={
             "images": "phantom cells" if lineage["phantom"] else "real cells",

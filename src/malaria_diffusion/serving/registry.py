@@ -44,6 +44,7 @@ class Version(NamedTuple):
         config: What the loader needs besides, JSON-ready.
         signature: What goes in and comes out.
         example: Of what goes in.
+        images_seen: Images that the training has drawn; where the model stands among its curves.
         sha256: Tells this model from any other of its name.
         tags: Where it comes from.
     """
@@ -54,6 +55,7 @@ class Version(NamedTuple):
     config: dict[str, Any]
     signature: ModelSignature
     example: Any
+    images_seen: int
     sha256: str
     tags: dict[str, str]
 
@@ -86,6 +88,7 @@ def register(version: Version, prefix: str) -> str:
             code_paths=[str(Path(malaria_diffusion.__file__).parent)],
             signature=version.signature,
             input_example=version.example,
+            step=version.images_seen,
             pip_requirements=[f"{package}=={metadata.version(package).partition('+')[0]}" for package in PACKAGES],
         )
     registered = mlflow.register_model(logged.model_uri, name, tags=version.tags | {"sha256": version.sha256})
