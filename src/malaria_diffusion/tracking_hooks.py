@@ -7,6 +7,7 @@ import logging
 import platform
 import shlex
 import sys
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,8 @@ class TrackingHooks(MlflowHook):
             self.mlflow_config.tracking.run.id = runs[self._signature]
             logger.info("continuing MLflow run %s", runs[self._signature])
         parameters = {name: _plain(catalog.load(name)) for name in pipeline.inputs() if name.startswith("params:")}
-        self._title = _title(run_params, parameters)
-        self.mlflow_config.tracking.run.name = self._title[0]
+        self._title = partial(_title, run_params, parameters)
+        self.mlflow_config.tracking.run.name = self._title()
         names = _pipeline_name(run_params)
         # what else it would make tags of is the session's: paths, objects, and an identifier of its own
         super().before_pipeline_run(
@@ -74,8 +75,14 @@ class TrackingHooks(MlflowHook):
         }
         if "params:validation.classifier" in parameters:
             tags["classifier_weights"] = parameters["params:validation.classifier"]["weights"] or "from scratch"
-        if "synthetic_lineage" in pipeline.inputs():
-            tags["training_identity"] = catalog.load("synthetic_lineage")["identity"]
+        if lineage := _lineage(pipeline, catalog):
+            images = "phantom cells" if lineage["phantom"] else "real cells"
+            tags |= {
+                "mlflow.runName": self._title(images),
+                "images": images,
+                "data_fingerprint": lineage["cells_fingerprint"],
+                "training_identity": lineage["identity"],
+            }
         mlflow.set_tags(tags)
         mlflow.MlflowClient().delete_tag(self.run_id, "pipeline_names")
         mlflow.log_params(
@@ -86,7 +93,7 @@ class TrackingHooks(MlflowHook):
             }
         )
         mlflow.log_text("\n".join(installed_packages()), "environment.txt")
-        if "dataset_summary" not in pipeline.all_outputs() and catalog.exists("dataset_summary"):
+        if {"cells", "cell_table", "dataset_summary"} & pipeline.inputs() and catalog.exists("dataset_summary"):
             self._describe_data(catalog.load("dataset_summary"))
 
     @hook_impl
@@ -113,10 +120,9 @@ class TrackingHooks(MlflowHook):
         self._write_open_runs(runs)
 
     def _describe_data(self, dataset_summary: dict[str, Any]) -> None:
-        what, rest = self._title
         mlflow.set_tags(
             {
-                "mlflow.runName": f"{what} on {dataset_summary['images']}{rest}",
+                "mlflow.runName": self._title(dataset_summary["images"]),
                 "images": dataset_summary["images"],
                 "data_source": dataset_summary["source"],
                 "data_fingerprint": dataset_summary["fingerprint"],
@@ -171,19 +177,28 @@ def _pipeline_name(run_params: dict[str, Any]) -> str:
     return "+".join(run_params["pipeline_names"] or ["__default__"])
 
 
-def _title(run_params: dict[str, Any], parameters: dict[str, Any]) -> tuple[str, str]:
-    """The parts of a run's name, of which one stands before the images it is about and one after them."""
+def _title(run_params: dict[str, Any], parameters: dict[str, Any], images: str | None = None) -> str:
+    """A run's name: what was done, to which images if that is known, how long, and what was changed."""
     what = _pipeline_name(run_params).replace("__default__", "study")
     chosen = [run_params[name] for name in ("tags", "node_names", "from_nodes", "to_nodes") if run_params[name]]
     if chosen:
         what += f" ({', '.join(name for names in chosen for name in names)})"
-    rest = [f"environment {run_params['env']}"] if run_params["env"] not in (None, "local") else []
+    if images:
+        what += f" on {images}"
+    parts = [f"environment {run_params['env']}"] if run_params["env"] not in (None, "local") else []
     if "params:diffusion.training" in parameters:
-        rest.append(f"{parameters['params:diffusion.training']['epochs']} epochs")
+        parts.append(f"{parameters['params:diffusion.training']['epochs']} epochs")
     given = flat(run_params["runtime_params"] or {})
     shown = {".".join(key.split(".")[-2:]): value for key, value in given.items() if key != "raw_cells"}
     shown.pop("training.epochs", None)
-    return what, "".join(f", {part}" for part in rest + [f"{key}={value}" for key, value in shown.items()])
+    return ", ".join([what, *parts, *(f"{key}={value}" for key, value in shown.items())])
+
+
+def _lineage(pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, Any] | None:
+    """Of the DDPM, or of the synthetic cells, that the run is given."""
+    if "synthetic_lineage" in pipeline.inputs():
+        return catalog.load("synthetic_lineage")
+    return json.loads((catalog.load("ddpm") / "lineage.json").read_text()) if "ddpm" in pipeline.inputs() else None
 
 
 def _can_be_continued(run_id: str | None) -> bool:

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import re
+import subprocess
 import urllib.error
 import urllib.request
 
@@ -14,7 +16,7 @@ from malaria_diffusion.ddpm.parameters import SamplingParameters
 from malaria_diffusion.ddpm.sampling import sample
 from malaria_diffusion.evaluation.classifier import predict
 
-from ..projects import SCRIPTS, TINY, make_project
+from ..projects import ROOT, SCRIPTS, TINY, make_project
 from .servers import free_port, running
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("serving")]
@@ -43,10 +45,10 @@ def client(study):
 
 
 @pytest.fixture(scope="module")
-def served(study, tmp_path_factory):
-    """Ask a registered model for its predictions."""
+def addresses(study, tmp_path_factory):
+    """Where both registered models are served."""
     with contextlib.ExitStack() as stack:
-        addresses = {}
+        found = {}
         for name in ("ddpm", "classifier"):
             port = free_port()
             command = [SCRIPTS / "mlflow", "models", "serve", "--env-manager", "local", "--port", str(port)]
@@ -55,15 +57,21 @@ def served(study, tmp_path_factory):
             # the package travels with the model, so the server must do without this checkout
             environment = {key: value for key, value in study.environment.items() if key != "PYTHONPATH"}
             stack.enter_context(running(command, f"http://127.0.0.1:{port}/ping", folder, environment))
-            addresses[name] = f"http://127.0.0.1:{port}/invocations"
+            found[name] = f"http://127.0.0.1:{port}"
+        yield found
 
-        def ask(name, request):
-            header = {"Content-Type": "application/json"}
-            body = json.dumps(request).encode()
-            with urllib.request.urlopen(urllib.request.Request(addresses[name], body, header), timeout=60) as answer:
-                return json.load(answer)["predictions"]
 
-        yield ask
+@pytest.fixture
+def served(addresses):
+    """Ask a registered model for its predictions."""
+
+    def ask(name, request):
+        body, header = json.dumps(request).encode(), {"Content-Type": "application/json"}
+        asked = urllib.request.Request(f"{addresses[name]}/invocations", body, header)
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            return json.load(answer)["predictions"]
+
+    return ask
 
 
 def test_a_server_named_by_the_environment_holds_runs_artefacts_and_models(study, client):
@@ -121,3 +129,14 @@ def test_an_unknown_class_is_named(served):
         served("ddpm", request)
     assert caught.value.code == 400
     assert "label 'Malaria' is not a class of this model" in caught.value.read().decode()
+
+
+def test_the_how_to_s_requests_are_answered(addresses, tmp_path):
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "docs/mlflow.md").read_text(), re.DOTALL)
+    (script,) = (block for block in blocks if "curl" in block)
+    for name, documented in (("ddpm", "http://127.0.0.1:5001"), ("classifier", "http://127.0.0.1:5002")):
+        assert documented in script
+        script = script.replace(documented, addresses[name])
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    answer = json.loads(subprocess.run(command, cwd=tmp_path, check=True, capture_output=True).stdout)
+    assert [set(row) for row in answer["predictions"]] == [{"Parasitized", "Uninfected"}] * 2

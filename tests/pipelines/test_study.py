@@ -15,7 +15,7 @@ import pytest
 import yaml
 from nbclient import NotebookClient
 
-from ..projects import TINY, make_project
+from ..projects import ROOT, TINY, make_project
 
 pytestmark = pytest.mark.xdist_group("study")
 
@@ -225,6 +225,15 @@ def test_the_cells_are_an_input_of_every_run_with_their_fingerprint(validated, f
             assert "phantom_cells.zip" in logged[context].source
 
 
+def test_the_python_of_the_how_to_finds_runs_and_models(finished, validated, monkeypatch):
+    monkeypatch.chdir(validated.folder)
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs/mlflow.md").read_text(), re.DOTALL):
+        exec(block.replace("'study'", "'validation'"), names)
+    assert np.isfinite(names["runs"]["metrics.headlines/accuracy.value"].iloc[-1])
+    assert names["images"].shape == (2, 16, 16, 3)
+
+
 def test_a_finished_model_is_registered_once(validated, finished):
     client = mlflow.MlflowClient()
     for name, pipeline in (("ddpm", "diffusion"), ("classifier", "validation")):
@@ -336,6 +345,10 @@ def test_sampling_needs_no_training_and_no_cells(validated):
         )  # fmt: skip
     finally:
         hidden.with_name("hidden").rename(hidden)
+    run = runs(validated).iloc[0]  # the last in time
+    assert run["tags.mlflow.runName"].startswith("diffusion (sample) on phantom cells, ")
+    assert run["tags.training_identity"] == read(validated, "07_model_output/synthetic_lineage.json")["identity"]
+    assert not mlflow.get_run(run["run_id"]).inputs.dataset_inputs  # no cell was read
     cells = np.load(validated.folder / "data/07_model_output/synthetic_cells.npy")
     table = pd.read_parquet(validated.folder / "data/07_model_output/synthetic_table.parquet")
     assert cells.shape == (3, 3, 16, 16)
