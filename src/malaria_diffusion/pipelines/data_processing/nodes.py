@@ -15,7 +15,6 @@ from malaria_diffusion.cells.packing import PackingParameters, pack_cells
 from malaria_diffusion.cells.split import SplitParameters, assign_splits
 from malaria_diffusion.cells.summary import summarise
 from malaria_diffusion.figures.dataset import dataset_figure
-from malaria_diffusion.pipelines import tracking
 
 logger = logging.getLogger(__name__)
 
@@ -42,17 +41,10 @@ def summarise_dataset(
     split: SplitParameters,
 ) -> dict[str, Any]:
     """Count everything once; what later nodes need to know of how the cells were made, they read here."""
-    summary = summarise(cell_table, rejected_cells, packing, split) | {
+    return summarise(cell_table, rejected_cells, packing, split) | {
         "source": str(raw_cells.location),
         "fingerprint": fingerprint_cells(cells, cell_table),
     }
-    tracking.set_tags(
-        dataset=summary["images"],
-        data_source=summary["source"],
-        data_fingerprint=summary["fingerprint"],
-        split=split.strategy,
-    )
-    return summary
 
 
 def draw_dataset(cell_table: pd.DataFrame, dataset_summary: dict[str, Any]) -> Figure:

@@ -73,7 +73,7 @@ def plan_training(
         len(people),
         parameter_count / 1e6,
     )
-    tracking.set_tags(training_identity=identity, data_fingerprint=cells_fingerprint)
+    tracking.set_tags(training_identity=identity)
     lineage = Lineage(
         identity=identity,
         epochs=training.epochs,
@@ -117,7 +117,7 @@ def train_ddpm(
         logger.info("training %s has %d epochs behind it: %s", lineage.identity, done, todo)
 
     def report(epoch: EpochReport) -> None:
-        tracking.log_curves(epoch.history.drop(columns=["epoch", "images_seen"]), "step", "ddpm")
+        tracking.log_curves(epoch.history.drop(columns=["epoch", "step"]), "ddpm")
         if epoch.images_per_second:
             tracking.log_metrics({"ddpm": {"images_per_second": epoch.images_per_second}})
         if epoch.images is not None:
@@ -128,7 +128,7 @@ def train_ddpm(
     data = training_data(cells, cell_table, lineage.cells_fingerprint)
     history = train(data, lineage.process, lineage.network, training, folder, report)
     record = {"identity": lineage.identity, "epochs": training.epochs}
-    tracking.log_curves(history.drop(columns=["epoch", "images_seen"]), "step", "ddpm")
+    tracking.log_curves(history.drop(columns=["epoch", "step"]), "ddpm")
     return record, history
 
 

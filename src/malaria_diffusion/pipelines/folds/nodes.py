@@ -68,7 +68,7 @@ def judge_protocols(
                 classifier,
                 workspace / "yolo",
                 weights,
-                lambda row, of=f"{protocol}.{number}": tracking.log_curves(pd.DataFrame([row]), "epoch", of),
+                lambda row, of=f"{protocol}.{number}": tracking.log_curves(pd.DataFrame([row]), of),
             )
             threshold = choose_threshold(val, comparison.positive_class) if len(class_names) == 2 else 0.5
             parts.append(test.assign(protocol=protocol, fold=number, threshold=threshold))
@@ -100,7 +100,7 @@ def measure_protocols(
                 {"protocol": protocol, "threshold": rule, "metric": name} | metric | common
                 for name, metric in metrics.items()
             ]
-            tracking.log_metrics({f"{protocol}, threshold {rule}": metrics})
+            tracking.log_metrics({f"{protocol} - threshold {rule}": metrics})
     return pd.DataFrame(rows)
 
 

@@ -24,7 +24,6 @@ from malaria_diffusion.evaluation.parameters import (
     ExplanationParameters,
 )
 from malaria_diffusion.figures.explanations import explained_cells
-from malaria_diffusion.pipelines import tracking
 
 logger = logging.getLogger(__name__)
 
@@ -97,9 +96,6 @@ def explain_classifier(
         known = {"real": sides["real"]._replace(masks=drawn)}
         tables.append(results_table(known, comparison.resamples, comparison.confidence, rng).assign(mask=DRAWN))
     table = pd.concat(tables, ignore_index=True)
-    for row in table.to_dict("records"):
-        name = f"{row['mask']}/{row['side']}/{row['label']}/{row['network']}"
-        tracking.log_metrics({"explanations": {name: row}})
     return table, sides
 
 

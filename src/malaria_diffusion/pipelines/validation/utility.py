@@ -78,7 +78,8 @@ def measure_utility(
     rng = np.random.default_rng(comparison.seed)
     table = utility_table(results, comparison.resamples, comparison.confidence, rng)
     for row in table.to_dict("records"):
-        tracking.log_metrics({"utility": {f"{row['arm']}/{row['share']:g}": row}})
+        measured = {name: row[name] for name in ("accuracy", "low", "high")}
+        tracking.log_metrics({"utility": {f"{row['arm']} at share {row['share']:g}": measured}})
     return table
 
 
