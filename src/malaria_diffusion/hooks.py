@@ -32,7 +32,7 @@ from malaria_diffusion.pipelines import tracking
 logger = logging.getLogger(__name__)
 
 # parameters that the catalog reads, not a node
-CATALOG_PARAMETERS = {"raw_cells"}
+CATALOG_PARAMETERS = {"raw_cells", "synthetic_images"}
 # what of `kedro run` makes it another command; parameters are compared besides
 COMMAND = (
     "env",
@@ -70,6 +70,7 @@ class GuidanceHooks:
         self._refuse_unknown_parameters(catalog)
         self._refuse_missing_inputs(pipeline, catalog)
         self._refuse_one_sided_sampling(pipeline, catalog)
+        self._refuse_to_overwrite(pipeline, catalog)
         self._fetch_initial_weights(pipeline, catalog)
 
     @hook_impl(trylast=True)
@@ -113,6 +114,13 @@ class GuidanceHooks:
                     f"diffusion.sampling.count is {count}, but the validation in the same run compares every class: "
                     "give one number for all, or sample with `kedro run --pipeline diffusion --tags sample`"
                 )
+
+    def _refuse_to_overwrite(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        if "synthetic_images" in pipeline.all_outputs():
+            try:
+                catalog["synthetic_images"].check()
+            except UserError as error:
+                raise click.ClickException(str(error)) from error
 
     def _fetch_initial_weights(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         key = "params:validation.classifier"

@@ -14,6 +14,8 @@ from kedro_datasets._typing import ImagePreview
 from numpy.typing import NDArray
 from PIL import Image
 
+from malaria_diffusion.files import remove, replace
+
 
 class FinishedPath(AbstractDataset[Path, Path]):
     """A file or folder, passed from node to node as its path.
@@ -39,7 +41,7 @@ class FinishedPath(AbstractDataset[Path, Path]):
     def save(self, data: Path) -> None:
         """Put a copy of the file or folder `data` in place."""
         beside = self._filepath.with_name(self._filepath.name + ".tmp")
-        _remove(beside)
+        remove(beside)
         beside.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(data, beside) if data.is_dir() else shutil.copy2(data, beside)
         replace(beside, self._filepath)
@@ -111,22 +113,3 @@ class Workspace(AbstractDataset[None, Path]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
-
-
-def replace(source: Path, target: Path) -> None:
-    """Rename `source` to `target`, whatever is there; a folder is moved aside for the instant it takes."""
-    if target.is_dir():
-        aside = target.with_name(target.name + ".old")
-        _remove(aside)
-        target.rename(aside)
-        source.rename(target)
-        _remove(aside)
-    else:
-        source.replace(target)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
