@@ -19,7 +19,7 @@ from malaria_diffusion.hooks import GuidanceHooks, LauncherHooks, TrackingHooks,
 from malaria_diffusion.progress_hooks import ProgressHooks  # noqa: E402
 
 # TrackingHooks is kedro-mlflow's own hook with additions, in place of the one it would register itself
-DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",)
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",) if is_main_process() else ("kedro_mlflow", "kedro-viz")
 HOOKS = (GuidanceHooks(), LauncherHooks(), *([TrackingHooks(), ProgressHooks()] if is_main_process() else []))
 
 CONFIG_LOADER_CLASS = OmegaConfigLoader

@@ -74,7 +74,7 @@ class MemoryMap(AbstractDataset[NDArray, NDArray]):
             np.save(beside, data)
         beside.replace(self._filepath)
 
-    def preview(self, rows: int = 6, columns: int = 12) -> ImagePreview:
+    def preview(self, rows: int = 8, columns: int = 12) -> ImagePreview:
         """Images from all over the file on one sheet: a PNG in base64, which kedro viz shows."""
         cells = self.load()
         cells = cells.reshape(-1, *cells.shape[-3:])
