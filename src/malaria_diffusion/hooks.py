@@ -24,8 +24,10 @@ from kedro_mlflow.framework.hooks import MlflowHook
 from mlflow.exceptions import MlflowException
 from pydantic import BaseModel
 
+from malaria_diffusion.cells.fetch import is_url
 from malaria_diffusion.cells.fingerprint import fingerprint_json
 from malaria_diffusion.datasets.if_present import IfPresent
+from malaria_diffusion.datasets.store import check_store
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.pipelines import tracking
 
@@ -64,9 +66,15 @@ class GuidanceHooks:
             said = re.sub(r" \[type=.*?, input_value=(.*), input_type=\w+\]", r", found \1", said)
             raise click.ClickException(said) from error
 
+    @hook_impl
+    def after_catalog_created(self, conf_catalog: dict[str, Any]) -> None:
+        """Note the places outside this machine; none of their packages may be installed."""
+        self._stores = sorted({place.rpartition("/")[0] for place in _remote_places(conf_catalog)})
+
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Check unknown parameters, inputs, what sampling leaves to validation, and initial weights."""
+        """Check stores, unknown parameters, inputs, what sampling leaves to validation, and initial weights."""
+        self._refuse_unreachable_stores()
         self._refuse_unknown_parameters(catalog)
         self._refuse_missing_inputs(pipeline, catalog)
         self._refuse_one_sided_sampling(pipeline, catalog)
@@ -80,6 +88,13 @@ class GuidanceHooks:
             error = error.__cause__
         if isinstance(error, UserError):
             raise click.ClickException(str(error)) from error
+
+    def _refuse_unreachable_stores(self) -> None:
+        for url in self._stores:
+            try:
+                check_store(url)
+            except UserError as error:
+                raise click.ClickException(str(error)) from error
 
     def _refuse_unknown_parameters(self, catalog: CatalogProtocol) -> None:
         known = {name.removeprefix("params:") for flow in pipelines.values() for name in _parameters(flow)}
@@ -248,6 +263,17 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return value
+
+
+def _remote_places(entries: dict[str, Any]) -> list[str]:
+    """URLs that the catalog writes to."""
+    places = []
+    for name, entry in entries.items():
+        if isinstance(entry, dict) and name != "raw_cells":
+            places += _remote_places(entry)
+        elif name == "filepath" and is_url(str(entry)):
+            places.append(entry)
+    return places
 
 
 def _paths(values: dict[str, Any], prefix: str = "") -> list[str]:
