@@ -16,13 +16,15 @@ from kedro.io import CatalogProtocol, DatasetError, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.validation import ParameterValidationError
 
+from malaria_diffusion.cells.fetch import is_url
 from malaria_diffusion.datasets.if_present import IfPresent
+from malaria_diffusion.datasets.store import check_store
 from malaria_diffusion.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 # parameters that the catalog reads, not a node
-CATALOG_PARAMETERS = {"raw_cells"}
+CATALOG_PARAMETERS = {"raw_cells", "synthetic_images"}
 STUDY = ("data_processing", "diffusion", "validation")
 
 
@@ -42,12 +44,19 @@ class GuidanceHooks:
             said = re.sub(r" \[type=.*?, input_value=(.*), input_type=\w+\]", r", found \1", said)
             raise click.ClickException(said) from error
 
+    @hook_impl
+    def after_catalog_created(self, conf_catalog: dict[str, Any]) -> None:
+        """Note the places outside this machine; none of their packages may be installed."""
+        self._stores = sorted({place.rpartition("/")[0] for place in _remote_places(conf_catalog)})
+
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Check unknown parameters, inputs, what sampling leaves to validation, and initial weights."""
+        """Check stores, unknown parameters, inputs, what sampling leaves to validation, and initial weights."""
+        self._refuse_unreachable_stores()
         self._refuse_unknown_parameters(catalog)
         self._refuse_missing_inputs(pipeline, catalog)
         self._refuse_one_sided_sampling(pipeline, catalog)
+        self._refuse_to_overwrite(pipeline, catalog)
         self._fetch_initial_weights(pipeline, catalog)
 
     @hook_impl(trylast=True)
@@ -57,6 +66,13 @@ class GuidanceHooks:
             error = error.__cause__
         if isinstance(error, UserError):
             raise click.ClickException(str(error)) from error
+
+    def _refuse_unreachable_stores(self) -> None:
+        for url in self._stores:
+            try:
+                check_store(url)
+            except UserError as error:
+                raise click.ClickException(str(error)) from error
 
     def _refuse_unknown_parameters(self, catalog: CatalogProtocol) -> None:
         known = {name.removeprefix("params:") for flow in pipelines.values() for name in _parameters(flow)}
@@ -91,6 +107,13 @@ class GuidanceHooks:
                     f"diffusion.sampling.count is {count}, but the validation in the same run compares every class: "
                     "give one number for all, or sample with `kedro run --pipeline diffusion --tags sample`"
                 )
+
+    def _refuse_to_overwrite(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        if "synthetic_images" in pipeline.all_outputs():
+            try:
+                catalog["synthetic_images"].check()
+            except UserError as error:
+                raise click.ClickException(str(error)) from error
 
     def _fetch_initial_weights(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         key = "params:validation.classifier"
@@ -137,6 +160,17 @@ def is_main_process() -> bool:
 
 def _parameters(pipeline: Pipeline) -> set[str]:
     return {name for name in pipeline.inputs() if name.startswith("params:")}
+
+
+def _remote_places(entries: dict[str, Any]) -> list[str]:
+    """URLs that the catalog writes to."""
+    places = []
+    for name, entry in entries.items():
+        if isinstance(entry, dict) and name != "raw_cells":
+            places += _remote_places(entry)
+        elif name == "filepath" and is_url(str(entry)):
+            places.append(entry)
+    return places
 
 
 def _paths(values: dict[str, Any], prefix: str = "") -> list[str]:

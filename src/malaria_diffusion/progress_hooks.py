@@ -6,7 +6,7 @@ import inspect
 import logging
 import time
 from itertools import groupby
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import click
@@ -82,10 +82,10 @@ def closing_lines(
 def _made(outputs: set[str], catalog: CatalogProtocol) -> list[str]:
     """The files that were written, folder by folder."""
     written = {_place(catalog, name) for name in outputs if not isinstance(catalog.get(name), MemoryDataset)}
-    paths = sorted(PurePath(place) for place in written if place)
+    paths = sorted(place.rpartition("/") for place in written if place)  # a PurePath would halve the // of a URL
     lines = []
-    for folder, files in groupby(paths, lambda path: path.parent):
-        names = [path.name for path in files]
+    for folder, files in groupby(paths, lambda parts: parts[0]):
+        names = [name for _, _, name in files]
         lines.append(f"{folder}: " + (", ".join(names) if len(names) <= NAMED else f"{len(names)} files"))
     return lines
 
@@ -111,5 +111,9 @@ def _duration(seconds: float) -> str:
 
 def _place(catalog: CatalogProtocol, name: str) -> str | None:
     dataset = catalog.get(name)
-    place = dataset and dataset._describe().get("filepath")
-    return None if place is None else str(place).removeprefix(f"{Path.cwd()}/")
+    described = dataset._describe() if dataset else {}
+    if "filepath" not in described:
+        return None
+    protocol = described.get("protocol", "file")
+    prefix = "" if protocol == "file" else f"{protocol}://"
+    return prefix + str(described["filepath"]).removeprefix(f"{Path.cwd()}/")

@@ -243,3 +243,11 @@ def test_a_drawn_image_is_known_by_its_text():
     other.add_text("microscope", "phantom")
     assert decode(encode(smooth(), pnginfo=note), 32).phantom
     assert not decode(encode(smooth(), pnginfo=other), 32).phantom
+
+
+def test_a_generated_image_is_known_by_its_text():
+    note, other = PngInfo(), PngInfo()
+    note.add_text("Source", "synthetic")
+    other.add_text("Source", "a microscope")
+    assert decode(encode(smooth(), pnginfo=note), 32).synthetic
+    assert not decode(encode(smooth(), pnginfo=other), 32).synthetic

@@ -33,7 +33,7 @@ def table(request) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows, columns=["name", "label"])
     table[["width", "height"]] = rng.integers(80, 180, (len(table), 2))
-    table["phantom"] = False
+    table[["phantom", "synthetic"]] = False
     return assign_splits(table, PARAMETERS.model_copy(update={"strategy": request.param}))
 
 
@@ -76,6 +76,12 @@ def test_one_drawn_image_makes_them_phantoms(table):
     assert summarise(table, NOTHING, PACKING, PARAMETERS)["images"] == "real cells"
     table.loc[len(table) // 2, "phantom"] = True
     assert summarise(table, NOTHING, PACKING, PARAMETERS)["images"] == "phantom cells"
+
+
+def test_one_generated_image_makes_them_synthetic(table):
+    table.loc[len(table) // 2, "synthetic"] = True
+    summary = summarise(table, NOTHING, PACKING, PARAMETERS)
+    assert (summary["images"], summary["synthetic"]) == ("synthetic cells", 1)
 
 
 def test_rejections_are_counted_by_kind(table):

@@ -56,8 +56,8 @@ class ImageSource(ABC):
         self.location = location
 
     def entries(self) -> list[Entry]:
-        """All files except what operating systems leave behind, sorted by path."""
-        found = [entry for entry in self._scan() if not _is_litter(entry.path)]
+        """All files sorted by path, without what operating systems leave behind and texts beside the class folders."""
+        found = [entry for entry in self._scan() if not _is_litter(entry.path) and (entry.label or entry.is_image)]
         return sorted(found, key=lambda entry: entry.path)
 
     @abstractmethod

@@ -12,6 +12,8 @@ from PIL import Image, ImageOps
 # 4096 x 4096; a cell crop is four orders of magnitude smaller, a decompression bomb larger
 MAX_PIXELS = 2**24
 PHANTOM_KEY = "phantom"
+# what a PNG file that a model has made says of itself
+SOURCE_KEY, SYNTHETIC = "Source", "synthetic"
 
 
 class RejectedImage(ValueError):  # noqa: N818  (not a failure: the image is listed and skipped)
@@ -26,12 +28,14 @@ class Decoded(NamedTuple):
         width: Original width in pixels.
         height: Original height in pixels.
         phantom: Whether the file says that it was drawn and not photographed.
+        synthetic: Whether it says that a model has made it.
     """
 
     pixels: NDArray[np.uint8]
     width: int
     height: int
     phantom: bool
+    synthetic: bool
 
 
 def decode(
@@ -62,6 +66,7 @@ def decode(
             if opened.format == "EPS":  # Pillow would run it
                 raise RejectedImage("EPS is a program, not an image")
             phantom = PHANTOM_KEY in opened.info
+            synthetic = opened.info.get(SOURCE_KEY) == SYNTHETIC
             ImageOps.exif_transpose(opened, in_place=True)
             image = _to_rgb(opened, background)
     except RejectedImage:
@@ -75,7 +80,7 @@ def decode(
 
     if all(low == high == value for (low, high), value in zip(image.getextrema(), background, strict=True)):
         raise RejectedImage("nothing but background")
-    return Decoded(fit(image, size, background, common_side), width, height, phantom)
+    return Decoded(fit(image, size, background, common_side), width, height, phantom, synthetic)
 
 
 def fit(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ import fsspec
 from tqdm.auto import tqdm
 
 from malaria_diffusion.cells.errors import CellsError
+from malaria_diffusion.files import remove
 
 CHUNK_BYTES = 2**20
 
@@ -57,7 +57,7 @@ def fetch(url: str, folder: Path, published: Published | None = None) -> Path:
         return target
     folder.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".part")
-    _remove(partial)
+    remove(partial)
     try:
         if target.suffix == ".zip":
             _download_file(url, partial)
@@ -65,7 +65,7 @@ def fetch(url: str, folder: Path, published: Published | None = None) -> Path:
             filesystem, remote = fsspec.core.url_to_fs(url)
             filesystem.get(remote.rstrip("/") + "/", str(partial), recursive=True)
     except Exception as error:  # every fsspec backend raises its own kinds
-        _remove(partial)
+        remove(partial)
         raise CellsError(
             f"{url}: could not be downloaded ({type(error).__name__}: {error}); fetch it by other means and "
             "give its path with --params raw_cells=PATH"
@@ -90,16 +90,9 @@ def _check(url: str, path: Path, published: Published) -> None:
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if (size, sha256) != (published.size, published.sha256):
-        _remove(path)
+        remove(path)
         raise CellsError(
             f"{url}: the download is not the published file: found {size:,} bytes with sha256 {sha256}, expected "
             f"{published.size:,} bytes with {published.sha256}; it was deleted. Try again, or, if the publisher has "
             "changed the file, correct `published` of raw_cells in the catalog"
         )
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

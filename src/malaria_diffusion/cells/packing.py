@@ -51,7 +51,7 @@ class PackedCells(NamedTuple):
 
     Attributes:
         cells: uint8 memory map, (N, 3, S, S), RGB.
-        table: One row an image, in the order of `cells`: path, name, label, width, height, sha256, phantom.
+        table: One row an image, in the order of `cells`: path, name, label, width, height, sha256, phantom, synthetic.
         rejected: One row an image left out: path, reason.
     """
 
@@ -110,6 +110,7 @@ def pack_cells(source: ImageSource, parameters: PackingParameters, target: Path)
                     "height": decoded.height,
                     "sha256": sha256,
                     "phantom": decoded.phantom,
+                    "synthetic": decoded.synthetic,
                 }
             )
             yield decoded.pixels

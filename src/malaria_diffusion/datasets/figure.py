@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from kedro.io.core import get_filepath_str
 from kedro_datasets.matplotlib import MatplotlibDataset
 
 
@@ -12,4 +11,4 @@ class FigureDataset(MatplotlibDataset):
 
     def load(self) -> bytes:
         """The PNG file's content."""
-        return Path(self._get_load_path()).read_bytes()
+        return self._fs.cat_file(get_filepath_str(self._get_load_path(), self._protocol))

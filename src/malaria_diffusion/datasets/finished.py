@@ -14,16 +14,23 @@ from kedro_datasets._typing import ImagePreview
 from numpy.typing import NDArray
 from PIL import Image
 
+from malaria_diffusion.cells.fetch import is_url
+from malaria_diffusion.datasets.store import Store
+from malaria_diffusion.files import remove, replace
+
 
 class FinishedPath(AbstractDataset[Path, Path]):
     """A file or folder, passed from node to node as its path.
 
     Saving copies the given file or folder beside its place and renames it, so that a save that fails leaves the
-    earlier artefact as it was.
+    earlier artefact as it was. Where the place is a URL, the path is that of a local copy, see `datasets.store`.
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = Path(filepath)
+    def __init__(
+        self, *, filepath: str, cache: str = "data/02_intermediate/store", metadata: dict[str, Any] | None = None
+    ) -> None:
+        self._filepath = filepath
+        self._store = Store(filepath, Path(cache)) if is_url(filepath) else None
         self.metadata = metadata
 
     def load(self) -> Path:
@@ -32,23 +39,27 @@ class FinishedPath(AbstractDataset[Path, Path]):
         Raises:
             DatasetError: nothing is there.
         """
-        if not self._filepath.exists():
+        if not self._exists():
             raise DatasetError(f"{self._filepath}: not there yet")
-        return self._filepath
+        return self._store.load() if self._store else Path(self._filepath)
 
     def save(self, data: Path) -> None:
         """Put a copy of the file or folder `data` in place."""
-        beside = self._filepath.with_name(self._filepath.name + ".tmp")
-        _remove(beside)
+        if self._store:
+            self._store.save(data)
+            return
+        place = Path(self._filepath)
+        beside = place.with_name(place.name + ".tmp")
+        remove(beside)
         beside.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(data, beside) if data.is_dir() else shutil.copy2(data, beside)
-        replace(beside, self._filepath)
+        replace(beside, place)
 
     def _exists(self) -> bool:
-        return self._filepath.exists()
+        return self._store.exists() if self._store else Path(self._filepath).exists()
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}
+        return {"filepath": self._filepath}
 
 
 class MemoryMap(AbstractDataset[NDArray, NDArray]):
@@ -111,22 +122,3 @@ class Workspace(AbstractDataset[None, Path]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
-
-
-def replace(source: Path, target: Path) -> None:
-    """Rename `source` to `target`, whatever is there; a folder is moved aside for the instant it takes."""
-    if target.is_dir():
-        aside = target.with_name(target.name + ".old")
-        _remove(aside)
-        target.rename(aside)
-        source.rename(target)
-        _remove(aside)
-    else:
-        source.replace(target)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -29,6 +29,8 @@ def prepare_cells(
     if len(packed.rejected):
         reasons = packed.rejected["reason"].str.split(":").str[0].value_counts().to_dict()
         logger.warning("rejected %d files, see rejected_cells: %s", len(packed.rejected), reasons)
+    if synthetic := int(table["synthetic"].sum()):
+        logger.warning("%d of %d images say that they are synthetic", synthetic, len(table))
     return packed.cells, table, packed.rejected
 
 

@@ -12,6 +12,7 @@ from malaria_diffusion.pipelines.diffusion.nodes import (
     plan_training,
     sample_cells,
     train_ddpm,
+    write_images,
 )
 
 
@@ -60,6 +61,13 @@ def create_pipeline() -> Pipeline:
                 inputs=["synthetic_cells", "synthetic_table", "synthetic_lineage"],
                 outputs="synthetic_sheet",
                 name="draw_sheet",
+                tags="sample",
+            ),
+            Node(
+                write_images,
+                inputs=["synthetic_cells", "synthetic_table", "synthetic_lineage"],
+                outputs="synthetic_images",
+                name="write_images",
                 tags="sample",
             ),
             Node(

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from malaria_diffusion.cells.fingerprint import check_cells, fingerprint_names, short_hashes
+from malaria_diffusion.cells.publish import SyntheticImages
 from malaria_diffusion.cells.split import training_rows
 from malaria_diffusion.ddpm.parameters import (
     BoundParameters,
@@ -171,6 +172,8 @@ def sample_cells(ddpm: Path, sampling: SamplingParameters) -> tuple[NDArray[np.u
             "solver": sampling.solver.value,
             "evaluations": sampling.evaluations or lineage.process.timesteps,
             "guidance": sampling.guidance,
+            "variance": sampling.variance.value,
+            "clipping": sampling.clipping.value,
             "model_identity": lineage.identity,
             "cells_fingerprint": lineage.cells_fingerprint,
             "training_people_hash": lineage.training_people_hash,
@@ -218,6 +221,13 @@ def draw_sheet(
 ) -> Figure:
     """A sheet of what was generated."""
     return figures.sheet(synthetic_cells, synthetic_table["label"], _kind(synthetic_lineage["phantom"]))
+
+
+def write_images(
+    synthetic_cells: NDArray[np.uint8], synthetic_table: pd.DataFrame, synthetic_lineage: dict[str, Any]
+) -> SyntheticImages:
+    """Synthetic cells as files for other people: PNG images that say what they are, with a manifest."""
+    return SyntheticImages(synthetic_cells, synthetic_table, synthetic_lineage)
 
 
 def draw_process(

@@ -1,0 +1,47 @@
+"""Results, kept in their place and in the MLflow run."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import mlflow
+from kedro.io import AbstractDataset
+
+
+class Result(AbstractDataset[Any, Any]):
+    """A table, figure, page or JSON file that is also logged as an artefact of the active MLflow run.
+
+    As kedro-mlflow's MlflowArtifactDataset, which cannot log what lies in an object store.
+    """
+
+    def __init__(self, *, dataset: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+        self._dataset = AbstractDataset.from_config("wrapped", dataset)
+        self.metadata = metadata
+        self.preview = self._dataset.preview  # of which kedro viz reads the signature
+
+    def load(self) -> Any:
+        """What was saved."""
+        return self._dataset.load()
+
+    def save(self, data: Any) -> None:
+        """Save, then log the file."""
+        self._dataset.save(data)
+        if not mlflow.active_run():
+            return
+        place = self._dataset._describe()
+        if place["protocol"] == "file":
+            mlflow.log_artifact(str(place["filepath"]))
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / place["filepath"].name
+            fsspec.filesystem(place["protocol"]).get_file(str(place["filepath"]), str(copy))
+            mlflow.log_artifact(str(copy))
+
+    def _exists(self) -> bool:
+        return self._dataset.exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return self._dataset._describe()

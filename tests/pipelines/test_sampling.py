@@ -1,0 +1,89 @@
+"""Images for people who have a trained model and nothing else."""
+
+import json
+import shlex
+import zipfile
+
+import pytest
+import torch
+import yaml
+
+from malaria_diffusion.ddpm.model import Lineage, model_from_weights, save_model
+from malaria_diffusion.ddpm.network import build_network
+
+from ..projects import ROOT, TINY, make_project
+
+pytestmark = pytest.mark.xdist_group("sampling")
+SETTINGS = "diffusion.sampling.count.Parasitized=3,diffusion.sampling.count.Uninfected=40,diffusion.sampling.seed=7"
+
+
+def untrained_model():
+    """A model as an export leaves it, but for the training."""
+    parameters = yaml.safe_load((ROOT / "conf/base/parameters_diffusion.yml").read_text())["diffusion"]
+    parts = {name: parameters[name] | TINY["diffusion"][name] for name in ("process", "network", "training")}
+    facts = {
+        "identity": "abc",
+        "epochs": 0,
+        "images_seen": 0,
+        "cells_fingerprint": "d",
+        "training_cells_fingerprint": "e",
+    }
+    classes = {"class_names": ["Parasitized", "Uninfected"], "size": 16, "phantom": True}
+    people = {"training_people": ["P1"], "training_people_hash": "f", "training_cells": ["0"]}
+    lineage = Lineage.model_validate(facts | classes | people | parts)
+    torch.manual_seed(0)
+    network = build_network(lineage.network, lineage.size, 2, False)
+    return model_from_weights({f"network.{name}": value for name, value in network.state_dict().items()}, lineage)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = make_project(tmp_path_factory.mktemp("project"))
+    (project.folder / "data/01_raw/phantom_cells.zip").unlink()
+    save_model(untrained_model(), project.folder / "data/06_models/ddpm")
+    return project
+
+
+@pytest.fixture(scope="module")
+def archive(project):
+    project.succeeds("run", "--pipeline", "diffusion", "--tags", "sample", "--params", SETTINGS)
+    return project.folder / "data/07_model_output/synthetic_images.zip"
+
+
+def test_the_stored_model_is_all_that_sampling_needs(archive):
+    with zipfile.ZipFile(archive) as file:
+        names = [name for name in file.namelist() if name.endswith(".png")]
+    assert [names[0], names[-1], len(names)] == ["Parasitized/000000.png", "Uninfected/000042.png", 43]
+
+
+def test_the_stated_command_makes_the_same_bytes_again(project, archive):
+    before = archive.read_bytes()
+    with zipfile.ZipFile(archive) as file:
+        command = shlex.split(json.loads(file.read("manifest.json"))["command"])
+    archive.unlink()
+    project.succeeds(*command[1:])
+    assert archive.read_bytes() == before
+
+
+def test_a_place_that_holds_something_else_is_refused_before_any_work(project, tmp_path):
+    (tmp_path / "mine.jpg").write_text("mine")
+    cells = project.folder / "data/07_model_output/synthetic_cells.npy"
+    cells.unlink(missing_ok=True)
+    arguments = ("run", "--pipeline", "diffusion", "--tags", "sample", "--params", f"synthetic_images={tmp_path}")
+    message = project.fails(*arguments)
+    assert "holds something else than synthetic images" in message
+    assert "Traceback" not in message
+    assert not cells.exists()
+
+
+def test_synthetic_images_given_as_raw_cells_are_recognised(project, archive):
+    environment = project.folder / "conf/synthetic"
+    environment.mkdir()
+    parameters = {**TINY, "data_processing": {"packing": {"size": 16}, "split": {"person_patterns": []}}}
+    (environment / "parameters.yml").write_text(yaml.safe_dump(parameters))
+    settings = "diffusion.sampling.count=40,synthetic_images=images"
+    project.succeeds("run", "--pipeline", "diffusion", "--tags", "sample", "--params", settings)
+    arguments = ("run", "--env", "synthetic", "--pipeline", "data_processing", "--params", "raw_cells=images")
+    assert "80 of 80 images say that they are synthetic" in " ".join(project.succeeds(*arguments).split())
+    summary = json.loads((project.folder / "data/03_primary/dataset_summary.json").read_text())
+    assert (summary["synthetic"], summary["cells"], summary["rejected"]) == (80, 80, 0)
