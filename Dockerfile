@@ -4,7 +4,6 @@
 # any Debian or Ubuntu with Python 3.11 or newer, one with CUDA and torch for instance
 ARG BASE=python:3.11-slim
 FROM ${BASE}
-SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 
 # OpenCV, which ultralytics reads images with, links the first two; torch.compile calls the third
 # hadolint ignore=DL3008
@@ -15,8 +14,8 @@ RUN apt-get update \
 WORKDIR /study
 COPY requirements.txt ./
 ARG TORCH_INDEX
-RUN grep -E "^torch(vision)?==" requirements.txt \
-        | xargs pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
+RUN grep -E "^torch(vision)?==" requirements.txt > /tmp/torch.txt \
+    && pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} --requirement /tmp/torch.txt \
     && pip install --no-cache-dir --requirement requirements.txt
 
 COPY . .
