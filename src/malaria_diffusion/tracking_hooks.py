@@ -125,6 +125,8 @@ class TrackingHooks(MlflowHook):
     def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Close the MLflow run."""
         super().after_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
+        while mlflow.active_run() and not self._already_active_mlflow:  # it opened once more for every node
+            mlflow.end_run()
         runs = self._read_open_runs()
         runs.pop(self._signature, None)
         self._write_open_runs(runs)
