@@ -16,5 +16,9 @@ CONFIG_LOADER_ARGS = {
     # an environment states what differs from base, not everything
     "merge_strategy": {"parameters": "soft", "catalog": "soft", "mlflow": "soft"},
     "custom_resolvers": {"oc.env": oc.env},
-    "config_patterns": {"mlflow": ["mlflow*", "mlflow*/**"]},
+    "config_patterns": {
+        "mlflow": ["mlflow*", "mlflow*/**"],
+        # the catalog reads raw_cells from the file that the parameters are in, so that one file makes an environment
+        "globals": ["parameters.yml"],
+    },
 }
