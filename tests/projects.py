@@ -14,6 +14,9 @@ from malaria_diffusion.cells.phantom import PhantomParameters, write_phantom_arc
 ROOT = Path(__file__).parents[1]
 SCRIPTS = Path(sys.executable).parent
 
+# of the graph in kedro viz, in the order of the study
+LAYERS = ["inputs", "cells", "diffusion model", "synthetic cells", "classifier", "results", "figures", "report"]
+
 TINY = {
     "data_processing": {"packing": {"size": 16}, "split": {"val_fraction": 0.25, "test_fraction": 0.25}},
     "diffusion": {

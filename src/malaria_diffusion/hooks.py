@@ -34,7 +34,17 @@ logger = logging.getLogger(__name__)
 # parameters that the catalog reads, not a node
 CATALOG_PARAMETERS = {"raw_cells"}
 # what of `kedro run` makes it another command; parameters are compared besides
-COMMAND = ("env", "pipeline_names", "tags", "node_names", "from_nodes", "to_nodes", "from_inputs", "to_outputs")
+COMMAND = (
+    "env",
+    "pipeline_names",
+    "tags",
+    "node_names",
+    "from_nodes",
+    "to_nodes",
+    "from_inputs",
+    "to_outputs",
+    "namespaces",
+)
 STUDY = ("data_processing", "diffusion", "validation")
 
 

@@ -1,13 +1,26 @@
 """Project settings (https://docs.kedro.org/en/stable/configure/configuration_basics/)."""
 
+import logging
+import warnings
+
+from kedro import KedroDeprecationWarning
 from kedro.config import OmegaConfigLoader
 from omegaconf.resolvers import oc
 
-from malaria_diffusion.hooks import GuidanceHooks, LauncherHooks, TrackingHooks, is_main_process
+# what nobody who runs a study can act on: packages that use each other's older ways
+warnings.filterwarnings("ignore", message=r"register_new_resolver\(\) is deprecated", category=UserWarning)
+warnings.filterwarnings("ignore", message="Option '--pipeline' is deprecated", category=KedroDeprecationWarning)
+with warnings.catch_warnings(record=True):  # mlflow warns of a class of kedro-mlflow, past every filter
+    import kedro_mlflow.framework.hooks  # noqa: F401
+for talkative in ("kedro_mlflow", "mlflow"):  # importing them undoes what logging.yml says of them
+    logging.getLogger(talkative).setLevel(logging.WARNING)
+
+from malaria_diffusion.hooks import GuidanceHooks, LauncherHooks, TrackingHooks, is_main_process  # noqa: E402
+from malaria_diffusion.progress_hooks import ProgressHooks  # noqa: E402
 
 # TrackingHooks is kedro-mlflow's own hook with additions, in place of the one it would register itself
-DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",)
-HOOKS = (GuidanceHooks(), LauncherHooks(), *([TrackingHooks()] if is_main_process() else []))
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",) if is_main_process() else ("kedro_mlflow", "kedro-viz")
+HOOKS = (GuidanceHooks(), LauncherHooks(), *([TrackingHooks(), ProgressHooks()] if is_main_process() else []))
 
 CONFIG_LOADER_CLASS = OmegaConfigLoader
 CONFIG_LOADER_ARGS = {

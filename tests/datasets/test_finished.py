@@ -1,10 +1,13 @@
 """A finished artefact is replaced whole or not at all."""
 
+import base64
+import io
 import shutil
 
 import numpy as np
 import pytest
 from kedro.io import DatasetError
+from PIL import Image
 
 from malaria_diffusion.datasets.finished import FinishedPath, MemoryMap
 
@@ -66,3 +69,14 @@ def test_memory_maps_are_moved_and_loaded_read_only(tmp_path):
         loaded[0, 0] = 1
     dataset.save(np.zeros(2))
     assert dataset.load().tolist() == [0, 0]
+
+
+def test_images_preview_as_a_sheet(tmp_path):
+    dataset = MemoryMap(filepath=str(tmp_path / "cells.npy"))
+    cells = np.arange(10, dtype=np.uint8)[:, None, None, None] * np.ones((10, 3, 4, 4), np.uint8)
+    cells[9, 1:] = 0
+    for shape in (cells.shape, (2, 5, 3, 4, 4)):
+        dataset.save(cells.reshape(shape))
+        sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(dataset.preview(rows=2, columns=2)))))
+        assert sheet.shape == (8, 8, 3)
+        assert sheet[::4, ::4].tolist() == [[[0, 0, 0], [3, 3, 3]], [[6, 6, 6], [9, 0, 0]]]

@@ -23,6 +23,7 @@ def test_nothing_until_something_is_saved(tmp_path):
     entries.save("table", table)
     assert entries.exists("table")
     pd.testing.assert_frame_equal(catalog(tmp_path).load("table"), table)
+    assert entries["table"].preview(nrows=1) == {"index": [0], "columns": ["a"], "data": [[1]]}
 
 
 def test_what_is_there_but_damaged_is_an_error_and_not_nothing(tmp_path):

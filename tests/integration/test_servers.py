@@ -1,22 +1,13 @@
-"""kedro viz, the MLflow UI and Jupyter start and answer."""
+"""The MLflow UI and Jupyter start and answer."""
 
-import contextlib
-import os
-import random
-import signal
-import socket
-import time
-import urllib.error
 import urllib.request
 
 import pytest
 
 from ..projects import make_project
+from .serving import serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("servers")]
-
-
-LAYERS = '"layers":["raw","primary","diffusion model","synthetic cells","classifier","reporting"]'
 
 
 @pytest.fixture(scope="module")
@@ -24,43 +15,17 @@ def project(tmp_path_factory):
     return make_project(tmp_path_factory.mktemp("project"))
 
 
-def free_port():
-    """Below 49152, which is as far as kedro viz goes, and below the ports that systems hand out."""
-    draw = random.SystemRandom()  # other tests seed the common one, in every worker alike
-    while True:
-        port = draw.randrange(20_000, 30_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-
-
 @pytest.mark.parametrize(
     ("command", "path", "found"),
     [
-        (["viz", "run", "--no-browser"], "/api/main", LAYERS),
         (["mlflow", "ui"], "/", "MLflow"),
         (["jupyter", "lab", "--no-browser", "--allow-root", "--ServerApp.token="], "/lab", "JupyterLab"),
     ],
-    ids=["kedro viz", "kedro mlflow ui", "kedro jupyter lab"],
+    ids=["kedro mlflow ui", "kedro jupyter lab"],
 )
 def test_it_starts_and_answers(project, command, path, found):
-    port = free_port()
-    process = project.start(*command, "--port", str(port))
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-                    assert found in answer.read().decode()
-                break
-            except (urllib.error.URLError, ConnectionError, TimeoutError):
-                assert process.poll() is None, project.printed.read_text()[-3000:]
-                assert time.monotonic() < deadline, "the server did not answer"
-                time.sleep(0.3)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=30)
+    with serving(project, *command, path=path) as address, urllib.request.urlopen(address + path) as answer:
+        assert found in answer.read().decode()
 
 
 def test_the_registry_lists_the_pipelines(project):

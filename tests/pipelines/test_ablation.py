@@ -91,7 +91,7 @@ def test_more_images_are_measured_without_training(project, printed):
 
 def test_the_diffusion_pipeline_shares_its_trainings(project, printed):
     parameters = "diffusion.training.epochs=1,diffusion.training.decay_epochs=1"
-    arguments = ("run", "--pipeline", "diffusion", "--to-nodes", "train_ddpm", "--params", parameters)
+    arguments = ("run", "--pipeline", "diffusion", "--to-nodes", "diffusion.train_ddpm", "--params", parameters)
     assert "has 1 epochs behind it: nothing to do" in project.succeeds(*arguments)
     checkpoint = json.loads((project.folder / "data/06_models/ddpm_checkpoint.json").read_text())
     assert checkpoint["identity"] in set(table_of(project)["identity"])

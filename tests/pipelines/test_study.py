@@ -8,12 +8,11 @@ import sqlite3
 import time
 
 import mlflow
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from nbclient import NotebookClient
 
+from ..notebooks import pictures, run_notebook
 from ..projects import make_project
 
 pytestmark = pytest.mark.xdist_group("study")
@@ -99,14 +98,14 @@ def test_the_bound_of_the_test_people_s_cells_is_the_sum_of_its_terms(trained):
 def test_the_same_command_does_not_train_again(trained):
     (checkpoint,) = (trained.folder / "data/02_intermediate/ddpm").glob("*/checkpoint.safetensors")
     before = checkpoint.stat().st_mtime_ns
-    assert "nothing to do" in trained.succeeds("run", "--pipeline", "diffusion", "--to-nodes", "train_ddpm")
+    assert "nothing to do" in trained.succeeds("run", "--pipeline", "diffusion", "--to-nodes", "diffusion.train_ddpm")
     assert checkpoint.stat().st_mtime_ns == before
 
 
 def test_another_identity_goes_to_its_own_folder_and_a_longer_one_continues(trained):
     folders = trained.folder / "data/02_intermediate/ddpm"
     before = set(folders.iterdir())
-    arguments = ("run", "--pipeline", "diffusion", "--to-nodes", "train_ddpm", "--params")
+    arguments = ("run", "--pipeline", "diffusion", "--to-nodes", "diffusion.train_ddpm", "--params")
     assert "has 2 epochs behind it: going on to 3" in trained.succeeds(*arguments, "diffusion.training.epochs=3")
     assert set(folders.iterdir()) == before
     assert "never shortened" in trained.fails(*arguments, "diffusion.training.epochs=1")
@@ -237,19 +236,14 @@ def test_folds_judge_every_cell_once_and_are_not_trained_again(validated):
     finished = {path: path.stat().st_mtime_ns for path in validated.folder.rglob("finished.json")}
     validated.succeeds("run", "--pipeline", "folds")
     assert {path: path.stat().st_mtime_ns for path in validated.folder.rglob("finished.json")} == finished
-    validated.succeeds("run", "--pipeline", "validation", "--nodes", "write_report,summarise_study")
+    validated.succeeds("run", "--pipeline", "validation", "--namespaces", "validation.report")
     report = (validated.folder / "data/08_reporting/report.html").read_text()
     assert "kedro run --pipeline folds" not in report
     assert "folds by person" in report
 
 
 def test_the_notebook_walks_through_the_results(validated):
-    path = validated.folder / "notebooks/results.ipynb"
-    notebook = nbformat.read(path, as_version=4)
-    assert not any(cell.get("outputs") for cell in notebook.cells)  # committed clean
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
-    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert sum("image/png" in output.get("data", {}) for output in shown) >= 4
+    assert pictures(run_notebook(validated.folder / "notebooks/results.ipynb")) >= 4
 
 
 def test_sampling_needs_no_training_and_no_cells(validated):
@@ -280,7 +274,7 @@ def test_a_model_that_knows_the_test_people_is_refused(validated):
 
 def test_a_killed_run_continues_its_training_and_its_mlflow_run(validated):
     parameters = "diffusion.training.epochs=60,diffusion.training.seed=5,diffusion.training.quality_epochs=60"
-    arguments = ("run", "--pipeline", "diffusion", "--to-nodes", "train_ddpm", "--params", parameters)
+    arguments = ("run", "--pipeline", "diffusion", "--to-nodes", "diffusion.train_ddpm", "--params", parameters)
     before = set(runs(validated)["run_id"])
     process = validated.start(*arguments)
     open_runs = validated.folder / "data/02_intermediate/open_mlflow_runs.json"
@@ -331,7 +325,7 @@ def test_guidance_needs_label_dropout_and_is_chosen_by_validation_cells(validate
     validated.succeeds("run", "--pipeline", "data_processing", "--params", by_cell)
     assert "diffusion.training.label_dropout" in validated.fails(*arguments)
     trained = "diffusion.training.label_dropout=0.2,diffusion.training.epochs=1"
-    validated.succeeds("run", "--pipeline", "diffusion", "--to-nodes", "export_ddpm", "--params", trained)
+    validated.succeeds("run", "--pipeline", "diffusion", "--to-nodes", "diffusion.export_ddpm", "--params", trained)
     assert "set diffusion.sampling.guidance to" in validated.succeeds(*arguments)
     table = pd.read_csv(validated.folder / "data/08_reporting/guidance_scales.csv")
     assert table["chosen"].sum() == 1

@@ -16,6 +16,8 @@ class IfPresent(AbstractDataset[Any, Any]):
     def __init__(self, *, dataset: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         self._dataset = AbstractDataset.from_config("wrapped", dataset)
         self.metadata = metadata
+        if hasattr(self._dataset, "preview"):  # of which kedro viz reads the signature
+            self.preview = self._dataset.preview
 
     def load(self) -> Any | None:
         """What was saved, or None."""
@@ -29,4 +31,4 @@ class IfPresent(AbstractDataset[Any, Any]):
         return self._dataset.exists()
 
     def _describe(self) -> dict[str, Any]:
-        return {"dataset": str(self._dataset)}
+        return self._dataset._describe()

@@ -1,4 +1,4 @@
-"""The variational bound of held-out images, term by term (Ho et al. 2020, eq. 7)."""
+"""The variational bound of held-out images, term by term (eq. 7; Ho et al. 2020, eq. 5)."""
 
 from __future__ import annotations
 

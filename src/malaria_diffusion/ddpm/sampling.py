@@ -177,7 +177,7 @@ def _states(
     network = network.to(device, memory_format=torch.channels_last).eval()
     diffusion = diffusion.to(device)
     streams = [keyed_generator(parameters.seed, Purpose.IMAGE, index) for index in indices]
-    labels = torch.from_numpy(all_labels[indices.start : indices.stop]).to(device)
+    labels = torch.as_tensor(all_labels[indices.start : indices.stop].copy(), device=device)  # may be read-only
 
     def noise() -> Tensor:
         drawn = [stream.standard_normal((3, size, size), dtype=np.float32) for stream in streams]

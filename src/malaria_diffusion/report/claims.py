@@ -215,7 +215,7 @@ def paper_claims(results: Results, summary: dict[str, Any]) -> list[Claim]:
             "Synthetic images are very similar to real ones",
             "stated",
             f"{worse} of {measures} measures worse than the floor; recognised as intended "
-            f"{number(lines['recognised']['synthetic'])}, real {number(lines['recognised']['floor'])}",
+            f"{number(lines['recognised']['synthetic'])}, real {number(lines['recognised']['real'])}",
             similarity,
             "fidelity",
         ),

@@ -76,7 +76,7 @@ DEFINITIONS = {
         (
             "bound",
             "Variational bound",
-            "Upper bound of the negative log-likelihood of held-out 8-bit cells (Ho et al. 2020, eq. 7). Fewer bits "
+            "Upper bound of the negative log-likelihood of held-out 8-bit cells (Ho et al. 2020, eq. 5). Fewer bits "
             "per dimension are better.",
         ),
         (

@@ -80,7 +80,7 @@ def _recognised(table: pd.DataFrame) -> dict[str, Any]:
         "low": row["low"],
         "high": row["high"],
         "synthetic": row["synthetic"],
-        "floor": row["real"],
+        "real": row["real"],
         "rests_on": "people resampled for real cells, images for synthetic ones",
     }
 

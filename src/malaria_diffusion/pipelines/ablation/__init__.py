@@ -73,4 +73,6 @@ def create_pipeline() -> Pipeline:
             ),
         ],
         tags="ablation",
+        namespace="ablation",
+        prefix_datasets_with_namespace=False,
     )

@@ -36,4 +36,6 @@ def create_pipeline() -> Pipeline:
             ),
         ],
         tags="data_processing",
+        namespace="data_processing",
+        prefix_datasets_with_namespace=False,
     )

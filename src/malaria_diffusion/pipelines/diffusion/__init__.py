@@ -88,4 +88,6 @@ def create_pipeline() -> Pipeline:
             ),
         ],
         tags="diffusion",
+        namespace="diffusion",
+        prefix_datasets_with_namespace=False,
     )

@@ -7,7 +7,7 @@ from malaria_diffusion.pipelines.folds.nodes import (
     draw_people,
     draw_reliability,
     judge_protocols,
-    list_disputed,
+    list_disputed_labels,
     measure_people,
     measure_protocols,
 )
@@ -52,12 +52,17 @@ def create_pipeline() -> Pipeline:
                 outputs="accuracy_by_person",
                 name="measure_people",
             ),
-            Node(list_disputed, inputs="protocol_predictions", outputs="disputed_labels", name="list_disputed"),
+            Node(
+                list_disputed_labels,
+                inputs="protocol_predictions",
+                outputs="disputed_labels",
+                name="list_disputed_labels",
+            ),
             Node(
                 draw_reliability,
                 inputs=["protocol_predictions", "protocol_metrics", "dataset_summary"],
                 outputs="figure_folds_reliability",
-                name="draw_reliability_of_protocols",
+                name="draw_reliability",
             ),
             Node(
                 draw_people,
@@ -69,8 +74,10 @@ def create_pipeline() -> Pipeline:
                 draw_mistakes,
                 inputs=["cells", "protocol_predictions", "dataset_summary"],
                 outputs="figure_folds_mistakes",
-                name="draw_mistakes_of_folds",
+                name="draw_mistakes",
             ),
         ],
         tags="folds",
+        namespace="folds",
+        prefix_datasets_with_namespace=False,
     )

@@ -111,7 +111,7 @@ def measure_people(protocol_predictions: pd.DataFrame, comparison: ComparisonPar
     return accuracy_of_groups(predictions, comparison.confidence)
 
 
-def list_disputed(protocol_predictions: pd.DataFrame) -> pd.DataFrame:
+def list_disputed_labels(protocol_predictions: pd.DataFrame) -> pd.DataFrame:
     """Cells whose label the folds confidently dispute, for review; no label is changed."""
     disputed = disputed_labels(protocol_predictions[protocol_predictions["protocol"] == FOLDS])
     logger.info("%d labels are disputed", len(disputed))

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from malaria_diffusion.pipelines.guidance.nodes import compare_guidances
+from malaria_diffusion.pipelines.guidance.nodes import compare_guidance_scales
 
 
 def create_pipeline() -> Pipeline:
@@ -10,7 +10,7 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             Node(
-                compare_guidances,
+                compare_guidance_scales,
                 inputs=[
                     "ddpm",
                     "cells",
@@ -20,8 +20,10 @@ def create_pipeline() -> Pipeline:
                     "params:guidance",
                 ],
                 outputs="guidance_scales",
-                name="compare_guidances",
+                name="compare_guidance_scales",
             )
         ],
         tags="guidance",
+        namespace="guidance",
+        prefix_datasets_with_namespace=False,
     )

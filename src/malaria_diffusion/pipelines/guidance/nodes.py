@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 MOST_CELLS = 4000
 
 
-def compare_guidances(
+def compare_guidance_scales(
     ddpm: Path,
     cells: NDArray[np.uint8],
     cell_table: pd.DataFrame,

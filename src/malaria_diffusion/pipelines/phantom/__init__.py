@@ -15,5 +15,7 @@ def create_pipeline() -> Pipeline:
                 outputs="phantom_cells",
                 name="draw_phantom_cells",
             )
-        ]
+        ],
+        namespace="phantom",
+        prefix_datasets_with_namespace=False,
     )

@@ -14,8 +14,23 @@ from malaria_diffusion.pipelines.validation import (
     utility,
 )
 
+PARTS = {
+    "comparison": compared,
+    "classifier": classifier,
+    "distributions": distributions,
+    "descriptors": descriptors,
+    "fidelity": fidelity,
+    "privacy": privacy,
+    "utility": utility,
+    "explanations": explanations,
+    "report": report,
+}
+
 
 def create_pipeline() -> Pipeline:
     """validation: real and synthetic cells in; the classifier, tests, figures, summary and report out."""
-    parts = [compared, classifier, distributions, descriptors, fidelity, privacy, utility, explanations, report]
-    return Pipeline([part.create_pipeline() for part in parts], tags="validation")
+    parts = [
+        Pipeline(part.create_pipeline(), namespace=name, prefix_datasets_with_namespace=False)
+        for name, part in PARTS.items()
+    ]
+    return Pipeline(parts, tags="validation", namespace="validation", prefix_datasets_with_namespace=False)

@@ -117,7 +117,9 @@ def measure_classifier(
     return result, counts, accuracy_of_groups(test, comparison.confidence), recognised
 
 
-def draw_classified(cells: NDArray[np.uint8], predictions: pd.DataFrame, dataset_summary: dict[str, Any]) -> Figure:
+def draw_classified_cells(
+    cells: NDArray[np.uint8], predictions: pd.DataFrame, dataset_summary: dict[str, Any]
+) -> Figure:
     """Figure 3: some test cells, classified."""
     shown = predictions[(predictions["source"] == "real") & predictions["compared"]]
     return paper_figures.classified_samples(cells[shown["row"].to_numpy()], shown, _what(dataset_summary))
@@ -131,7 +133,7 @@ def draw_confusion(
     return paper_figures.confusion_matrix(confusion_counts, accuracy, _what(dataset_summary))
 
 
-def draw_curves(yolo_history: pd.DataFrame, dataset_summary: dict[str, Any]) -> Figure:
+def draw_learning_curves(yolo_history: pd.DataFrame, dataset_summary: dict[str, Any]) -> Figure:
     """Figure 5: learning curves of the classifier."""
     return paper_figures.classifier_curves(yolo_history, dataset_summary["images"])
 
@@ -188,10 +190,10 @@ def create_pipeline() -> Pipeline:
                 name="measure_classifier",
             ),
             Node(
-                draw_classified,
+                draw_classified_cells,
                 inputs=["cells", "predictions", "dataset_summary"],
                 outputs="figure_3_classified",
-                name="draw_classified",
+                name="draw_classified_cells",
             ),
             Node(
                 draw_confusion,
@@ -200,10 +202,10 @@ def create_pipeline() -> Pipeline:
                 name="draw_confusion",
             ),
             Node(
-                draw_curves,
+                draw_learning_curves,
                 inputs=["yolo_history", "dataset_summary"],
                 outputs="figure_5_classifier_loss",
-                name="draw_curves",
+                name="draw_learning_curves",
             ),
             Node(
                 draw_reliability,

@@ -44,7 +44,7 @@ def plan_validation(
     return class_names
 
 
-def choose_compared(
+def choose_cells(
     cells: NDArray[np.uint8],
     cell_table: pd.DataFrame,
     synthetic_cells: NDArray[np.uint8],
@@ -116,7 +116,7 @@ def create_pipeline() -> Pipeline:
                 tags=STUDIES,
             ),
             Node(
-                choose_compared,
+                choose_cells,
                 inputs=[
                     "cells",
                     "cell_table",
@@ -127,7 +127,7 @@ def create_pipeline() -> Pipeline:
                     "params:validation.comparison",
                 ],
                 outputs="compared_rows",
-                name="choose_compared",
+                name="choose_cells",
                 tags=STUDIES,
             ),
             # compared_rows is an input, here and elsewhere, so that nothing is made for a comparison that is refused

@@ -67,7 +67,7 @@ def compare_descriptors(
     return tests, found.correlations, found.differences
 
 
-def explain_by_factors(
+def explain_acquisition(
     described_cells: dict[str, dict[str, pd.DataFrame]], comparison: ComparisonParameters
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """What acquisition factors explain, which cannot be tested, and whether synthetic cells keep their associations."""
@@ -99,7 +99,7 @@ def draw_associations(
     return figures.association_matrices(descriptor_correlations, association_differences, title)
 
 
-def draw_factors(
+def draw_acquisition(
     acquisition_explained: pd.DataFrame, acquisition_kept: pd.DataFrame, dataset_summary: dict[str, Any]
 ) -> Figure:
     """Factors of acquisition."""
@@ -132,10 +132,10 @@ def create_pipeline() -> Pipeline:
                 name="compare_descriptors",
             ),
             Node(
-                explain_by_factors,
+                explain_acquisition,
                 inputs=["described_cells", "params:validation.comparison"],
                 outputs=["acquisition_explained", "acquisition_untestable", "acquisition_kept"],
-                name="explain_by_factors",
+                name="explain_acquisition",
             ),
             Node(
                 draw_descriptors,
@@ -150,10 +150,10 @@ def create_pipeline() -> Pipeline:
                 name="draw_associations",
             ),
             Node(
-                draw_factors,
+                draw_acquisition,
                 inputs=["acquisition_explained", "acquisition_kept", "dataset_summary"],
                 outputs="figure_acquisition",
-                name="draw_factors",
+                name="draw_acquisition",
             ),
         ]
     )

@@ -97,12 +97,14 @@ def summarise_privacy(novelty: PrivacyAudit, membership: Any) -> dict[str, Any]:
     return audit
 
 
-def draw_nearest(novelty: PrivacyAudit) -> Figure:
+def draw_nearest_cells(novelty: PrivacyAudit) -> Figure:
     """Distances to members and non-members."""
     return figures.nearest_distances(novelty)
 
 
-def draw_closest(cells: NDArray[np.uint8], synthetic_cells: NDArray[np.uint8], closest_pairs: pd.DataFrame) -> Figure:
+def draw_closest_pairs(
+    cells: NDArray[np.uint8], synthetic_cells: NDArray[np.uint8], closest_pairs: pd.DataFrame
+) -> Figure:
     """The synthetic cells closest to a training cell, above it."""
     return figures.closest_pairs(synthetic_cells, cells, closest_pairs)
 
@@ -149,12 +151,12 @@ def create_pipeline() -> Pipeline:
                 outputs="privacy_audit",
                 name="summarise_privacy",
             ),
-            Node(draw_nearest, inputs="novelty", outputs="figure_nearest", name="draw_nearest"),
+            Node(draw_nearest_cells, inputs="novelty", outputs="figure_nearest", name="draw_nearest_cells"),
             Node(
-                draw_closest,
+                draw_closest_pairs,
                 inputs=["cells", "synthetic_cells", "closest_pairs"],
                 outputs="figure_closest_pairs",
-                name="draw_closest",
+                name="draw_closest_pairs",
             ),
             Node(draw_membership, inputs="membership", outputs="figure_membership", name="draw_membership"),
         ]

@@ -1,0 +1,115 @@
+"""What a run tells its user: which step it is at, and at the end what was made and how to go on."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import time
+from itertools import groupby
+from pathlib import Path, PurePath
+from typing import Any
+
+import click
+import mlflow
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol, MemoryDataset
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+
+from malaria_diffusion.report.text import interval, number
+
+logger = logging.getLogger(__name__)
+
+NAMED = 4  # a folder that got more files than this is told by their number
+# what to type next, by the last of these that a run has made
+NEXT = {
+    "phantom_cells": "run",
+    "cells": "run --pipeline diffusion",
+    "synthetic_cells": "run --pipeline validation",
+    "summary": "run --pipeline folds",
+}
+
+
+class ProgressHooks:
+    """Announces every step by its function's docstring, and closes a run with what a user wants to know then."""
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Start counting."""
+        self._steps, self._done, self._start = len(pipeline.nodes), 0, time.monotonic()
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Say which step comes, and what it does."""
+        self._done += 1
+        # the steps' brackets are not rich's markup
+        logger.info("[%d/%d] %s", self._done, self._steps, described(node), extra={"markup": False})
+
+    @hook_impl(trylast=True)
+    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Say what was made, the headline numbers, and how to go on."""
+        click.echo("\n" + "\n".join(closing_lines(pipeline, catalog, run_params, time.monotonic() - self._start)))
+
+
+def described(node: Node) -> str:
+    """The node's name, and the first sentence of its function's docstring."""
+    first = (inspect.getdoc(node.func) or "").partition("\n\n")[0].partition("\n")[0]
+    return f"{node.name}: {first}" if first else node.name
+
+
+def closing_lines(
+    pipeline: Pipeline, catalog: CatalogProtocol, run_params: dict[str, Any], seconds: float
+) -> list[str]:
+    """What a finished run has made, its headline numbers if it has some, and commands to go on with."""
+    outputs = pipeline.all_outputs()
+    lines = [f"Done in {_duration(seconds)}."]
+    lines += [f"  made     {line}" for line in _made(outputs, catalog)]
+    if "summary" in outputs:
+        lines += ["", *_numbers(catalog.load("summary")["headlines"])]
+    env = f" --env {run_params['env']}" if run_params.get("env") else ""
+    lines.append("")
+    if "report" in outputs:
+        lines.append(f"  report   {_place(catalog, 'report')}   (open it in a browser)")
+    run = mlflow.last_active_run()
+    lines += [f"  runs     kedro mlflow ui{env}" + (f"   (this one: {run.info.run_name})" if run else "")]
+    lines += [f"  graph    kedro viz run{env}"]
+    steps = [command for name, command in NEXT.items() if name in outputs]
+    if steps:
+        lines.append(f"  next     kedro {steps[-1]}{env}")
+    return lines
+
+
+def _made(outputs: set[str], catalog: CatalogProtocol) -> list[str]:
+    """The files that were written, folder by folder."""
+    written = {_place(catalog, name) for name in outputs if not isinstance(catalog.get(name), MemoryDataset)}
+    paths = sorted(PurePath(place) for place in written if place)
+    lines = []
+    for folder, files in groupby(paths, lambda path: path.parent):
+        names = [path.name for path in files]
+        lines.append(f"{folder}: " + (", ".join(names) if len(names) <= NAMED else f"{len(names)} files"))
+    return lines
+
+
+def _numbers(headlines: dict[str, dict[str, Any]]) -> list[str]:
+    """A line for every headline that was measured."""
+    measured = [found for found in headlines.values() if "value" in found]
+    width = max(len(found["what"]) for found in measured)
+    lines = []
+    for found in measured:
+        value = interval(found["value"], found["low"], found["high"])
+        floor = f"floor {number(found['floor'])}" if "floor" in found else ""
+        lines.append(f"  {found['what']:<{width}}  {value:<24} {floor}".rstrip())
+    return lines
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [(hours, "h"), (minutes, "min"), (seconds, "s")]
+    return " ".join(f"{count} {unit}" for count, unit in parts if count) or "less than a second"
+
+
+def _place(catalog: CatalogProtocol, name: str) -> str | None:
+    dataset = catalog.get(name)
+    place = dataset and dataset._describe().get("filepath")
+    return None if place is None else str(place).removeprefix(f"{Path.cwd()}/")

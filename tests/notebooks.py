@@ -1,0 +1,28 @@
+"""Notebooks, run as a user would."""
+
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+
+def run_notebook(path: Path, changes: dict[str, str] | None = None) -> nbformat.NotebookNode:
+    """Run the notebook where it lies, after replacing texts of it, each of which must be there."""
+    notebook = nbformat.read(path, as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)  # committed clean
+    for old, new in (changes or {}).items():
+        assert any(old in cell.source for cell in notebook.cells), old
+        for cell in notebook.cells:
+            cell.source = cell.source.replace(old, new)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
+    return notebook
+
+
+def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """Everything that the cells have shown."""
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+def pictures(notebook: nbformat.NotebookNode) -> int:
+    """Number of pictures shown."""
+    return sum("image/png" in output.get("data", {}) for output in outputs(notebook))

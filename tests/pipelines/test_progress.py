@@ -1,0 +1,71 @@
+"""What a run says: each step, and at the end what there is and how to go on."""
+
+import re
+
+import mlflow
+import pytest
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import Node, Pipeline
+from kedro_datasets.json import JSONDataset
+
+from malaria_diffusion.progress_hooks import closing_lines, described
+
+from ..projects import make_project
+
+
+def study(cells):
+    """Summarise the study.
+
+    And more that nobody reads while it runs.
+    """
+    return cells, {}, {}
+
+
+PIPELINE = Pipeline([Node(study, inputs="cells", outputs=["report", "summary", "in_memory"], name="study")])
+
+
+@pytest.fixture
+def catalog(tmp_path, monkeypatch):
+    monkeypatch.setattr(mlflow, "last_active_run", lambda: None)
+    summary = JSONDataset(filepath=str(tmp_path / "summary.json"))
+    summary.save(
+        {
+            "headlines": {
+                "accuracy": {"what": "accuracy", "value": 0.91, "low": 0.9, "high": 0.92},
+                "fidelity": {"what": "kernel distance", "value": 12.0, "low": 11.0, "high": 13.0, "floor": 0.01},
+                "novelty": {"what": "novelty", "reason": "too few people"},
+            }
+        }
+    )
+    report = JSONDataset(filepath=str(tmp_path / "report.html"))
+    return DataCatalog({"summary": summary, "report": report, "in_memory": MemoryDataset()})
+
+
+def test_a_step_is_described_by_the_first_sentence_of_its_function():
+    assert described(PIPELINE.nodes[0]) == "study: Summarise the study."
+
+
+def test_the_end_tells_files_numbers_and_commands(catalog, tmp_path):
+    lines = closing_lines(PIPELINE, catalog, {"env": "paper"}, 3723)
+    assert lines[0] == "Done in 1 h 2 min 3 s."
+    assert f"{tmp_path}: report.html, summary.json" in lines[1]
+    text = "\n".join(lines)
+    assert re.search(r"accuracy +0.910 \[0.900, 0.920\]\n", text)
+    assert re.search(r"kernel distance +12.0 \[11.0, 13.0\] +floor 0.010\n", text)
+    assert "too few people" not in text
+    assert f"report   {tmp_path}/report.html" in text
+    assert "kedro mlflow ui --env paper" in text
+    assert lines[-1].endswith("kedro run --pipeline folds --env paper")
+
+
+def test_a_run_says_each_step_and_warns_of_nothing(tmp_path):
+    project = make_project(tmp_path)
+    printed = project.succeeds("run", "--pipeline", "data_processing")
+    assert "WARNING" not in printed
+    for step in (1, 2, 3):
+        assert f"[{step}/3] " in printed
+    assert "packing cells: 100%" in printed
+    assert (
+        "made     data/03_primary: cell_table.parquet, cells.npy, dataset_summary.json, rejected_cells.csv" in printed
+    )
+    assert "next     kedro run --pipeline diffusion" in printed
