@@ -31,7 +31,7 @@ CONFIG_LOADER_ARGS = {
     "custom_resolvers": {"oc.env": oc.env},
     "config_patterns": {
         "mlflow": ["mlflow*", "mlflow*/**"],
-        # the catalog reads raw_cells from the file that the parameters are in, so that one file makes an environment
-        "globals": ["parameters.yml"],
+        # the catalog may read raw_cells from the file that the parameters are in, so that one makes an environment
+        "globals": ["globals*", "parameters.yml"],
     },
 }

@@ -81,7 +81,7 @@ def pack_cells(source: ImageSource, parameters: PackingParameters, target: Path)
         )
     if not classes:
         raise CellsError(
-            f"{source.location}: found no class folder; expected one at least, a folder of images whose name is the class"
+            f"{source.location}: found no class folder; expected a folder of images at least, whose name is the class"
         )
 
     kept: list[dict[str, object]] = []

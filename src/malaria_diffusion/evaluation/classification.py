@@ -12,6 +12,7 @@ from sklearn.metrics import confusion_matrix, roc_curve
 
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.evaluation.bootstrap import bootstrap_counts
+from malaria_diffusion.evaluation.choice import compared_groups
 
 CALIBRATION_BINS = 15
 # by which the rate of synthetic cells recognised as intended may differ from that of real ones
@@ -206,11 +207,12 @@ def recognised_as_intended(
         rng: Source of the resamples.
 
     Returns:
-        One row for "all" and each class: group, real, synthetic, difference (synthetic - real), low, high, and verdict:
-        "as real" if the interval is within 2 points of zero, "below" or "above" if it is beyond, else "cannot tell".
+        One row for each group (see `compared_groups`): group, real, synthetic, difference (synthetic - real), low,
+        high, and verdict: "as real" if the interval is within 2 points of zero, "below" or "above" if it is beyond,
+        else "cannot tell".
     """
     rows = []
-    for group in ["all", *sorted(real["label"].unique())]:
+    for group in compared_groups(real["label"]):
         own, made = (table[(group == "all") | (table["label"] == group)] for table in (real, synthetic))
         right = (made["label"] == made["predicted"]).to_numpy()
         of_person = (own["label"] == own["predicted"]).groupby(own["person"]).agg(["sum", "size"]).to_numpy()

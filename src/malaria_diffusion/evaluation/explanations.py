@@ -1,7 +1,7 @@
 """What in a cell speaks for its class: SHAP attributions, and whether they lie on a mask, of dark spots say.
 
-Explained are the log-odds of the positive class, or of each cell's own. Probabilities are 0 or 1 to many digits for most
-cells, so that hiding half of a spot would hardly change them; log-odds keep what each part contributes.
+Explained are the log-odds of the positive class, or of each cell's own. Probabilities are 0 or 1 to many digits for
+most cells, so that hiding half of a spot would hardly change them; log-odds keep what each part contributes.
 
 Hidden pixels of a cell take its own typical colour, the median over its foreground: a cell without its spot is clean
 cytoplasm. Black holes would be new edges, and a blur would keep the spot's stain. The background stays.

@@ -1,4 +1,4 @@
-"""How natural and human-made conditions of acquisition go with the positive class, with errors, and with being synthetic.
+"""How conditions of acquisition, natural and human-made, go with the positive class, with errors, with being synthetic.
 
 File names tell when a smear was photographed, images tell stain, light and focus. All that is measured is
 association: nothing here says that a condition causes anything.
@@ -208,7 +208,9 @@ def associations_kept(
     rows = []
     for factor in IMAGE_FACTORS:
         values = {side: table[factor].to_numpy(dtype=float) for side, table in sides.items()}
-        found = {side: cliffs_delta(values[side], positive[side], np.ones((1, len(positive[side]))))[0] for side in SIDES}
+        found = {
+            side: cliffs_delta(values[side], positive[side], np.ones((1, len(positive[side]))))[0] for side in SIDES
+        }
         drawn = {side: cliffs_delta(values[side], positive[side], weights[side]) for side in SIDES}
         pool, status = (np.concatenate([of["real"], of["floor"]]) for of in (values, positive))
         one, other = (cliffs_delta(pool, status, group) for group in groups)

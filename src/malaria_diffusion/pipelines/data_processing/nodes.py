@@ -31,8 +31,8 @@ def prepare_cells(
         logger.info("packed %d images of %d people", len(table), table["person"].nunique())
     else:
         logger.warning(
-            "packed %d images. No people known (split.person_patterns is empty): each image counts as one. Were some of "
-            "one person, they would train and test alike, and every number would flatter",
+            "packed %d images. No people known (split.person_patterns is empty): each image counts as one. If some are "
+            "of one person, they train and test alike, and every number flatters",
             len(table),
         )
     if len(packed.rejected):

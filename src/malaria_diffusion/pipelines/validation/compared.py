@@ -31,9 +31,8 @@ def plan_validation(
     class_names = sorted(cell_table["label"].unique())
     if len(class_names) < 2:
         raise UserError(
-            f"all images are of the class {class_names[0]!r}, so there is nothing to classify, and the validation needs "
-            "a classifier: run `kedro run --pipelines data_processing,diffusion`, then `kedro run --pipeline validation "
-            "--tags likeness` for what needs none"
+            f"all images are of the class {class_names[0]!r}, and the validation needs a classifier, which needs two: "
+            "run `kedro run --pipelines data_processing,diffusion`"
         )
     if comparison.positive_class is not None and comparison.positive_class not in class_names:
         raise UserError(
