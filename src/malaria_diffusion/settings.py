@@ -30,5 +30,9 @@ CONFIG_LOADER_ARGS = {
     # an environment states what differs from base, not everything
     "merge_strategy": {"parameters": "soft", "catalog": "soft", "mlflow": "soft"},
     "custom_resolvers": {"oc.env": oc.env},
-    "config_patterns": {"mlflow": ["mlflow*", "mlflow*/**"]},
+    "config_patterns": {
+        "mlflow": ["mlflow*", "mlflow*/**"],
+        # the catalog may read raw_cells from the file that the parameters are in, so that one makes an environment
+        "globals": ["globals*", "parameters.yml"],
+    },
 }

@@ -87,6 +87,7 @@ def plan_training(
         training_people_hash=fingerprint_names(people),
         training_cells=short_hashes(trained_on),
         phantom=bool(trained_on["phantom"].any()),
+        grey=data.grey,
         process=process,
         network=network,
         training=training,
@@ -163,7 +164,9 @@ def sample_cells(ddpm: Path, sampling: SamplingParameters) -> tuple[NDArray[np.u
     model = load_model(ddpm)
     lineage = model.lineage
     labels = labels_to_sample(sampling.count, lineage.class_names)
-    images = sample(model.network, model.diffusion, labels, lineage.size, sampling, lineage.null_class)
+    images = sample(
+        model.network, model.diffusion, labels, lineage.size, sampling, lineage.null_class, grey=lineage.grey
+    )
     table = pd.DataFrame(
         {
             "index": np.arange(len(labels)),

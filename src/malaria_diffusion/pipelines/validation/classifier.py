@@ -99,7 +99,7 @@ def measure_classifier(
         return classification_metrics(table, positive, comparison.resamples, comparison.confidence, comparison.seed)
 
     result = {"unseen": measure(test)}
-    if test["label"].nunique() == 2:
+    if positive is not None and test["label"].nunique() == 2:
         threshold = choose_threshold(val, positive)
         chosen = measure(at_threshold(test, positive, threshold))
         del chosen["auc"], chosen["ece"]  # of the probabilities, whatever the threshold
