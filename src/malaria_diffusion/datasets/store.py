@@ -105,8 +105,7 @@ def check_store(url: str) -> None:
     except Exception as error:  # every fsspec backend raises its own kinds
         raise UserError(
             f"{url}: nothing can be written there ({type(error).__name__}: {error}); check the address in globals.yml, "
-            "and credentials and endpoint in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
-            "AWS_ENDPOINT_URL)"
+            "and AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL in the environment"
         ) from error
 
 
