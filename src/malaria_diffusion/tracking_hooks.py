@@ -192,9 +192,10 @@ def _pipeline_name(run_params: dict[str, Any]) -> str:
 def _title(run_params: dict[str, Any], parameters: dict[str, Any], images: str | None = None) -> str:
     """A run's name: what was done, to which images if that is known, how long, and what was changed."""
     what = _pipeline_name(run_params).replace("__default__", "study")
-    chosen = [run_params[name] for name in ("tags", "node_names", "from_nodes", "to_nodes") if run_params[name]]
+    parts_of_it = ("namespaces", "tags", "node_names", "from_nodes", "to_nodes")
+    chosen = [name for part in parts_of_it for name in run_params.get(part) or ()]
     if chosen:
-        what += f" ({', '.join(name for names in chosen for name in names)})"
+        what += f" ({', '.join(chosen)})"
     if images:
         what += f" on {images}"
     parts = [f"environment {run_params['env']}"] if run_params["env"] not in (None, "local") else []
