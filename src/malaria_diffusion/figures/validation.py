@@ -60,7 +60,7 @@ def confusion_matrix(counts: pd.DataFrame, accuracy: dict[str, float], images: s
             colour = "white" if share > 0.5 else "black"
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=10 if len(counts) < 5 else 6)
     few = len(counts) < 5
-    size = 10 if few else 500 / max(50, 5 * len(counts))
+    size = 10 if few else min(8, 440 / len(counts))
     axes.set_xticks(range(len(counts)), counts.columns, rotation=0 if few else 90, fontsize=size)
     axes.set_yticks(range(len(counts)), counts.index, rotation=90 if few else 0, va="center", fontsize=size)
     axes.set_xlabel("predicted")
