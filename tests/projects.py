@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -49,11 +49,13 @@ class Project:
     """A project folder and the commands in it."""
 
     folder: Path
+    variables: dict[str, str] = field(default_factory=dict)  # of the environment, besides
 
     @property
     def environment(self) -> dict[str, str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
-        return environment | {"COLUMNS": "200", "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}"}
+        path = f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}"
+        return environment | {"COLUMNS": "200", "PATH": path} | self.variables
 
     def kedro(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a kedro command and wait for it."""

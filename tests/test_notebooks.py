@@ -23,3 +23,12 @@ def test_the_ddpm_in_ten_cells(project):
     said = "".join(output.get("text", "") for output in outputs(notebook))
     assert "noise from v: True" in said and "image from v: True" in said
     assert "largest difference of an image made alone, in grey levels: 0\n" in said
+
+
+def test_your_own_images(project):
+    notebook = run_notebook(project.folder / "notebooks/your_own_images.ipynb", {"EPOCHS = 12": "EPOCHS = 1"})
+    assert pictures(notebook) == 3
+    shown = str(outputs(notebook))
+    assert "(1797, 3, 16, 16) uint8 grey" in shown
+    assert "damaged.png" in shown and "not an image" in shown
+    assert "0815" in shown

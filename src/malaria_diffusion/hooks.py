@@ -1,52 +1,30 @@
-"""What surrounds every run: guidance before it, tracking around it."""
+"""What comes before every run: guidance, and the launcher's other processes."""
 
 from __future__ import annotations
 
 import difflib
-import json
 import logging
 import os
-import platform
 import re
-from importlib import metadata
 from typing import Any
 
 import click
-import mlflow
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol, DatasetError, MemoryDataset
 from kedro.pipeline import Pipeline
-from kedro.pipeline.node import Node
 from kedro.validation import ParameterValidationError
-from kedro_mlflow.framework.hooks import MlflowHook
-from mlflow.exceptions import MlflowException
-from pydantic import BaseModel
 
 from malaria_diffusion.cells.fetch import is_url
-from malaria_diffusion.cells.fingerprint import fingerprint_json
 from malaria_diffusion.datasets.if_present import IfPresent
 from malaria_diffusion.datasets.store import check_store
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.pipelines import tracking
 
 logger = logging.getLogger(__name__)
 
 # parameters that the catalog reads, not a node
 CATALOG_PARAMETERS = {"raw_cells", "synthetic_images"}
-# what of `kedro run` makes it another command; parameters are compared besides
-COMMAND = (
-    "env",
-    "pipeline_names",
-    "tags",
-    "node_names",
-    "from_nodes",
-    "to_nodes",
-    "from_inputs",
-    "to_outputs",
-    "namespaces",
-)
 STUDY = ("data_processing", "diffusion", "validation")
 
 
@@ -180,89 +158,8 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-class TrackingHooks(MlflowHook):
-    """kedro-mlflow's hook, with parameters flattened, the code and environment recorded, and runs continued.
-
-    A run that was killed or failed is continued in MLflow, too, when the same command is given again.
-    """
-
-    @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Open the MLflow run, or the one of the same command that did not finish."""
-        workspace = catalog.load("workspace")
-        self._open_runs = workspace / "open_mlflow_runs.json"
-        command = {name: run_params[name] for name in COMMAND}
-        self._signature = fingerprint_json([command, _plain(catalog.load("parameters")), _data(pipeline, catalog)])
-        runs = self._read_open_runs()
-        if _can_be_continued(runs.get(self._signature)):
-            self.mlflow_config.tracking.run.id = runs[self._signature]
-            logger.info("continuing MLflow run %s", runs[self._signature])
-        super().before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
-        if not self._is_mlflow_enabled:
-            return
-        self._write_open_runs(runs | {self._signature: self.run_id})
-        mlflow.set_tags({"code_version": tracking.code_version(), "env": run_params["env"] or "local"})
-        mlflow.log_text("\n".join(installed_packages()), "environment.txt")
-
-    @hook_impl
-    def before_node_run(self, node: Node, catalog: CatalogProtocol, inputs: dict[str, Any], is_async: bool) -> None:
-        """Log the node's parameters, typed ones as the plain values they hold."""
-        plain = {name: _plain(value) for name, value in inputs.items() if name.startswith("params:")}
-        super().before_node_run(node=node, catalog=catalog, inputs=plain, is_async=is_async)
-
-    @hook_impl
-    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Close the MLflow run."""
-        super().after_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
-        runs = self._read_open_runs()
-        runs.pop(self._signature, None)
-        self._write_open_runs(runs)
-
-    def _read_open_runs(self) -> dict[str, str]:
-        return json.loads(self._open_runs.read_text()) if self._open_runs.exists() else {}
-
-    def _write_open_runs(self, runs: dict[str, str]) -> None:
-        beside = self._open_runs.with_suffix(".tmp")
-        beside.write_text(json.dumps(runs))
-        beside.replace(self._open_runs)
-
-
-def installed_packages() -> list[str]:
-    """Python, platform, and every installed package with its version."""
-    packages = {f"{package.metadata['Name']}=={package.version}" for package in metadata.distributions()}
-    return [
-        f"python=={platform.python_version()}",
-        f"platform=={platform.platform()}",
-        *sorted(packages, key=str.lower),
-    ]
-
-
-def _can_be_continued(run_id: str | None) -> bool:
-    if run_id is None:
-        return False
-    try:
-        return mlflow.MlflowClient().get_run(run_id).info.lifecycle_stage == "active"
-    except MlflowException:  # another tracking server, or a deleted run
-        return False
-
-
-def _data(pipeline: Pipeline, catalog: CatalogProtocol) -> Any:
-    """What tells the data of this run from other data."""
-    if "raw_cells" in pipeline.inputs():
-        return catalog["raw_cells"].state()
-    return catalog.load("dataset_summary")["fingerprint"] if catalog.exists("dataset_summary") else None
-
-
 def _parameters(pipeline: Pipeline) -> set[str]:
     return {name for name in pipeline.inputs() if name.startswith("params:")}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
 
 
 def _remote_places(entries: dict[str, Any]) -> list[str]:

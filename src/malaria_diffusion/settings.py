@@ -15,8 +15,9 @@ with warnings.catch_warnings(record=True):  # mlflow warns of a class of kedro-m
 for talkative in ("kedro_mlflow", "mlflow"):  # importing them undoes what logging.yml says of them
     logging.getLogger(talkative).setLevel(logging.WARNING)
 
-from malaria_diffusion.hooks import GuidanceHooks, LauncherHooks, TrackingHooks, is_main_process  # noqa: E402
+from malaria_diffusion.hooks import GuidanceHooks, LauncherHooks, is_main_process  # noqa: E402
 from malaria_diffusion.progress_hooks import ProgressHooks  # noqa: E402
+from malaria_diffusion.tracking_hooks import TrackingHooks  # noqa: E402
 
 # TrackingHooks is kedro-mlflow's own hook with additions, in place of the one it would register itself
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",) if is_main_process() else ("kedro_mlflow", "kedro-viz")
@@ -29,5 +30,9 @@ CONFIG_LOADER_ARGS = {
     # an environment states what differs from base, not everything
     "merge_strategy": {"parameters": "soft", "catalog": "soft", "mlflow": "soft"},
     "custom_resolvers": {"oc.env": oc.env},
-    "config_patterns": {"mlflow": ["mlflow*", "mlflow*/**"]},
+    "config_patterns": {
+        "mlflow": ["mlflow*", "mlflow*/**"],
+        # the catalog may read raw_cells from the file that the parameters are in, so that one makes an environment
+        "globals": ["globals*", "parameters.yml"],
+    },
 }

@@ -165,7 +165,7 @@ def test_diffusers_reads_the_same_process(model, tmp_path, kind, timesteps, pred
 
 
 def documented(folder, solver, timesteps, evaluations):
-    """As the README says."""
+    """As docs/sampling.md says."""
     scheduler = folder / "scheduler"
     if solver is Solver.DDIM:
         ddim = DPMSolverMultistepScheduler.from_pretrained(scheduler, solver_order=1, use_exponential_sigmas=False)

@@ -487,3 +487,11 @@ def test_images_that_are_not_finite_are_an_error(model, settings):
 
     with pytest.raises(UserError, match="images 0 to 3 are not finite"):
         sample(Broken(), model.diffusion, LABELS, 8, settings, progress=False)
+
+
+def test_grey_images_are_the_means_of_the_channels():
+    images = torch.rand(4, 3, 8, 8) * 2 - 1
+    grey = to_uint8(images, grey=True)
+    assert (grey == grey[:, :1]).all()
+    expected = (images.mean(dim=1) + 1) * 127.5
+    assert (grey[:, 0] - expected).abs().max() <= 0.5 + 1e-4

@@ -276,6 +276,18 @@ def test_a_malicious_file_is_refused_and_does_not_run(toy, tmp_path, archive):
     assert not trace.exists()
 
 
+def test_no_python_writes_a_file_that_is_refused():
+    code = (  # what Python 3.11.2 does
+        "import pickle, torchvision.transforms.functional as F;"
+        "import malaria_diffusion.evaluation.classifier_weights;"
+        "F.InterpolationMode.__reduce_ex__ = lambda self, protocol: (getattr, (type(self), self.name));"
+        "print(pickle.dumps(F.InterpolationMode.BILINEAR, 2))"
+    )
+    written = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "bilinear" in written
+    assert "getattr" not in written
+
+
 def test_a_diverging_run_says_so(toy, tmp_path, monkeypatch):
     with classifier._private_ultralytics():
         from ultralytics.utils.loss import v8ClassificationLoss

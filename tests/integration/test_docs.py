@@ -1,12 +1,13 @@
-"""Every ```bash block of the README and of docs/ runs, block after block, in a project with a finished tiny study.
+"""Every ```bash and ```python block of the README and of docs/ runs, one after another, beside a finished tiny study.
 
-What cannot be run here (a GPU, a download, a server that goes on until it is stopped) stands in ```sh blocks.
+What cannot be run there (a GPU, a download, a server that goes on until it is stopped, an installation) stands in ```sh
+blocks; most of these have tests of their own.
 """
 
-import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -15,8 +16,15 @@ from ..projects import ROOT, make_project
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("docs")]
 
-PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if "```bash" in path.read_text()]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+RUN = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
 INSTALLS = "python3 -m venv"  # the README's first block, which got the tests to where they are
+
+
+def blocks(page):
+    found = BLOCK.findall(page.read_text())
+    return [(kind, code) for kind, code in found if kind in RUN and INSTALLS not in code]
 
 
 @pytest.fixture(scope="module")
@@ -26,25 +34,28 @@ def finished(tmp_path_factory):
     return project
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
-def test_the_commands_of_a_page_run(finished, page, tmp_path):
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
+def test_the_blocks_of_a_page_run(finished, page, tmp_path):
     project = replace(finished, folder=tmp_path / "project")
     shutil.copytree(finished.folder, project.folder)
-    for block in re.findall(r"^```bash\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
-        if INSTALLS in block:
-            continue
+    for kind, code in blocks(page):
         result = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", block],
+            [*RUN[kind], code],
             cwd=project.folder,
-            env=project.environment | {"PWD": os.fspath(project.folder)},
+            env=project.environment,
             capture_output=True,
             text=True,
             timeout=900,
         )
-        assert result.returncode == 0, block + result.stdout[-3000:] + result.stderr[-3000:]
+        assert result.returncode == 0, code + result.stdout[-3000:] + result.stderr[-3000:]
 
 
-def test_every_block_says_whether_it_is_run():
-    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
-        kinds = re.findall(r"^```(\w*)\n.*?^```", page.read_text(), re.DOTALL | re.MULTILINE)
-        assert set(kinds) <= {"bash", "sh", "python", "yaml", "mermaid", "text"}, (page.name, kinds)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_says_whether_it_is_run(page):
+    assert {kind for kind, _ in BLOCK.findall(page.read_text())} <= {*RUN, "sh", "yaml", "mermaid"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        assert target.startswith("http") or (page.parent / target).exists(), target

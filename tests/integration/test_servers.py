@@ -5,7 +5,7 @@ import urllib.request
 import pytest
 
 from ..projects import make_project
-from .serving import serving
+from .servers import serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("servers")]
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from ..projects import LAYERS, make_project
-from .serving import serving
+from .servers import serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("viz")]
 

@@ -59,7 +59,7 @@ def test_two_processes_make_the_cells_of_one_and_write_once(project, tmp_path_fa
     assert len(history.splitlines()) == len(expected_history.splitlines())
 
     mlflow.set_tracking_uri(f"sqlite:///{project.folder}/mlflow.db")
-    names = mlflow.search_runs(experiment_names=["malaria_diffusion"])["tags.mlflow.runName"]
+    names = mlflow.search_runs(experiment_names=["malaria_diffusion"])["tags.pipeline"]
     assert sorted(names) == ["data_processing", "diffusion"]
     lineage = json.loads((project.folder / "data/06_models/ddpm/lineage.json").read_text())
     assert lineage["best_epoch"] in (1, 2)

@@ -81,3 +81,25 @@ def test_another_folder_of_images_without_people_runs(project, tmp_path):
     command = ("run", "--env", "folder", "--pipeline", "data_processing", "--params", f"raw_cells={tmp_path}")
     assert "rejected 1 files" in project.succeeds(*command)
     assert "light/broken.jpg" in (project.folder / "data/03_primary/rejected_cells.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        (
+            "http://someone:secret@127.0.0.1:9",
+            ["http://someone:***@127.0.0.1:9", "Connection refused", "mlflow server --host 127.0.0.1 --port 9"],
+        ),
+        ("nothing://here", ["nothing://here", "unsupported URI"]),
+        ("sqlite:///README.md", ["sqlite:///README.md", "file is not a database"]),
+        ("sqlite:////dev/null/mlflow.db", ["/dev/null"]),
+    ],
+)
+def test_a_tracking_server_that_is_not_there_is_named_before_any_work(project, monkeypatch, uri, said):
+    monkeypatch.setitem(project.variables, "MLFLOW_TRACKING_URI", uri)
+    message = project.fails("run")
+    for words in [*said, "unset MLFLOW_TRACKING_URI"]:
+        assert words in message
+    assert "secret" not in message
+    assert "❱" not in message
+    assert "Running node" not in message

@@ -11,9 +11,10 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from ..notebooks import pictures, run_notebook
-from ..projects import make_project
+from ..projects import ROOT, TINY, make_project
 
 pytestmark = pytest.mark.xdist_group("study")
 
@@ -50,6 +51,14 @@ def read(project, path):
 def runs(project):
     mlflow.set_tracking_uri(f"sqlite:///{project.folder}/mlflow.db")
     return mlflow.search_runs(experiment_names=["malaria_diffusion"])
+
+
+def leaves(values, prefix=""):
+    """Leaves of nested parameters by the path that `--params` takes."""
+    found = {}
+    for key, value in values.items():
+        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
 
 
 def test_data_processing_writes_its_artefacts(processed):
@@ -91,8 +100,8 @@ def test_the_bound_of_the_test_people_s_cells_is_the_sum_of_its_terms(trained):
     assert schedule["log_snr_first"] > schedule["log_snr_last"]
     assert (trained.folder / "data/08_reporting/figure_8_bound.png").exists()
     found = runs(trained)
-    diffusion = found[found["tags.mlflow.runName"] == "diffusion"].iloc[-1]
-    assert diffusion["metrics.bound.variances.beta.total"] == bound["variances"]["beta"]["total"]
+    diffusion = found[found["tags.pipeline"] == "diffusion"].iloc[-1]
+    assert diffusion["metrics.bound/variances.beta.total"] == bound["variances"]["beta"]["total"]
 
 
 def test_the_same_command_does_not_train_again(trained):
@@ -150,22 +159,95 @@ def test_the_summary_has_every_headline_number(validated):
 
 def test_mlflow_holds_parameters_curves_metrics_and_artefacts(validated):
     found = runs(validated)
-    validation = found[found["tags.mlflow.runName"] == "validation"].iloc[0]
+    validation = found[found["tags.pipeline"] == "validation"].iloc[0]
     summary = read(validated, "08_reporting/summary.json")
-    assert validation["metrics.accuracy"] == summary["classification"]["unseen"]["accuracy"]["value"]
+    assert validation["metrics.headlines/accuracy.value"] == summary["classification"]["unseen"]["accuracy"]["value"]
     assert validation["params.validation.classifier.epochs"] == "2"
     assert validation["tags.code_version"]
     client = mlflow.MlflowClient()
     assert {"report.html", "summary.json", "figure_4_confusion.png", "environment.txt"} <= {
         artifact.path for artifact in client.list_artifacts(validation["run_id"])
     }
-    diffusion = found[found["tags.mlflow.runName"] == "diffusion"].iloc[-1]  # the first in time
-    assert diffusion["tags.data_fingerprint"] == summary["dataset"]["fingerprint"]
-    steps = [point.step for point in client.get_metric_history(diffusion["run_id"], "ddpm.loss")]
-    assert len(steps) == len(set(steps)) > 1
+    diffusion = found[found["tags.pipeline"] == "diffusion"].iloc[0]  # the last: its history is in the catalog
     assert client.list_artifacts(diffusion["run_id"], "ddpm_samples")
-    epochs = [point.step for point in client.get_metric_history(validation["run_id"], "classifier.val_accuracy")]
-    assert epochs == [1, 2]
+    for run, key, history in (
+        (diffusion, "ddpm/loss", "training_history"),
+        (validation, "classifier/val_accuracy", "yolo_history"),
+    ):
+        logged = [(point.step, point.value) for point in client.get_metric_history(run["run_id"], key)]
+        table = pd.read_csv(validated.folder / f"data/06_models/{history}.csv")
+        column = key.split("/")[1]
+        told = table.dropna(subset=column)[["images_seen", column]].to_numpy()
+        assert logged == [(seen, pytest.approx(value)) for seen, value in told]
+        assert len(logged) > 1
+
+
+@pytest.fixture
+def finished(validated):
+    """The first finished run of each pipeline."""
+    found = runs(validated)
+    found = found[found["status"] == "FINISHED"]
+    return {
+        name: found[found["tags.pipeline"] == name].iloc[-1] for name in ("data_processing", "diffusion", "validation")
+    }
+
+
+def test_every_run_says_what_it_is(validated, finished):
+    summary = read(validated, "08_reporting/summary.json")
+    for pipeline, run in finished.items():
+        epochs = ", 2 epochs" if pipeline == "diffusion" else ""
+        assert run["tags.mlflow.runName"] == f"{pipeline} on phantom cells{epochs}"
+        assert run["tags.environment"] == "local"
+        assert run["tags.images"] == "phantom cells"
+        assert run["tags.split"] == "person"
+        assert run["tags.data_fingerprint"] == summary["dataset"]["fingerprint"]
+        assert run["tags.code_version"]
+        assert f"--pipeline {pipeline}" in run["tags.kedro_command"]
+    assert finished["validation"]["tags.training_identity"] == summary["ddpm"]["identity"]
+    assert finished["diffusion"]["tags.training_identity"] == summary["ddpm"]["identity"]
+    assert finished["validation"]["tags.classifier_weights"] == "from scratch"
+    other = runs(validated)["tags.mlflow.runName"]
+    assert "diffusion (train_ddpm) on phantom cells, 2 epochs, training.seed=1" in set(other)
+
+
+def test_the_cells_are_an_input_of_every_run_with_their_fingerprint(validated, finished):
+    cells = pd.read_parquet(validated.folder / "data/03_primary/cell_table.parquet")
+    fingerprint = read(validated, "03_primary/dataset_summary.json")["fingerprint"]
+    for run in finished.values():
+        inputs = mlflow.get_run(run["run_id"]).inputs.dataset_inputs
+        logged = {item.tags[0].value: item.dataset for item in inputs}
+        assert set(logged) == {"training", "validation", "testing"}
+        for context, split in (("training", "train"), ("validation", "val"), ("testing", "test")):
+            assert logged[context].digest == fingerprint
+            assert json.loads(logged[context].profile)["cells"] == (cells["split"] == split).sum()
+            assert "phantom_cells.zip" in logged[context].source
+
+
+def test_the_python_of_the_how_to_finds_runs_and_models(finished, validated, monkeypatch):
+    monkeypatch.chdir(validated.folder)
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs/mlflow.md").read_text(), re.DOTALL):
+        exec(block.replace("'study'", "'validation'"), names)
+    assert np.isfinite(names["runs"]["metrics.headlines/accuracy.value"].iloc[-1])
+    assert names["images"].shape == (2, 16, 16, 3)
+
+
+def test_a_finished_model_is_registered_once(validated, finished):
+    client = mlflow.MlflowClient()
+    for name, pipeline in (("ddpm", "diffusion"), ("classifier", "validation")):
+        registered = f"malaria_diffusion-{name}"
+        assert finished[pipeline][f"tags.model.{name}"] == f"{registered}/1"
+        versions = client.search_model_versions(f"name = '{registered}'")
+        assert len({version.tags["sha256"] for version in versions}) == len(versions)
+        first = client.get_model_version(registered, "1")
+        assert first.run_id == finished[pipeline]["run_id"]
+        assert first.tags["images"] == "phantom cells"
+        loaded = mlflow.pyfunc.load_model(f"models:/{registered}/1")
+        assert loaded.metadata.signature.inputs
+        assert loaded.metadata.saved_input_example_info
+    before = len(client.search_model_versions("name = 'malaria_diffusion-ddpm'"))
+    validated.succeeds("run", "--pipeline", "diffusion", "--to-nodes", "export_ddpm")
+    assert len(client.search_model_versions("name = 'malaria_diffusion-ddpm'")) == before
 
 
 TABLES = [
@@ -256,6 +338,10 @@ def test_sampling_needs_no_training_and_no_cells(validated):
         )  # fmt: skip
     finally:
         hidden.with_name("hidden").rename(hidden)
+    run = runs(validated).iloc[0]  # the last in time
+    assert run["tags.mlflow.runName"].startswith("diffusion (sample) on phantom cells, ")
+    assert run["tags.training_identity"] == read(validated, "07_model_output/synthetic_lineage.json")["identity"]
+    assert not mlflow.get_run(run["run_id"]).inputs.dataset_inputs  # no cell was read
     cells = np.load(validated.folder / "data/07_model_output/synthetic_cells.npy")
     table = pd.read_parquet(validated.folder / "data/07_model_output/synthetic_table.parquet")
     assert cells.shape == (3, 3, 16, 16)
@@ -295,7 +381,7 @@ def test_a_killed_run_continues_its_training_and_its_mlflow_run(validated):
     assert "going on to 60" in printed
     assert set(runs(validated)["run_id"]) - before == {run_id}
     assert run_id not in json.loads(open_runs.read_text()).values()
-    history = mlflow.MlflowClient().get_metric_history(run_id, "ddpm.loss")
+    history = mlflow.MlflowClient().get_metric_history(run_id, "ddpm/loss")
     steps = [point.step for point in history]
     assert len(steps) == len(set(steps))
     assert mlflow.get_run(run_id).info.status == "FINISHED"
@@ -304,7 +390,21 @@ def test_a_killed_run_continues_its_training_and_its_mlflow_run(validated):
 def test_one_command_runs_the_paper_s_split_by_cell_in_one_mlflow_run(validated):
     before = set(runs(validated)["run_id"])
     validated.succeeds("run", "--params", "data_processing.split.strategy=cell")
-    assert len(set(runs(validated)["run_id"]) - before) == 1
+    found = runs(validated)
+    (run_id,) = set(found["run_id"]) - before
+    run = mlflow.get_run(run_id)
+    assert run.info.run_name == "study on phantom cells, 2 epochs, split.strategy=cell"
+    assert (run.data.tags["pipeline"], run.data.tags["split"]) == ("study", "cell")
+    asked = {}
+    for name in ("data_processing", "diffusion", "validation"):
+        asked |= leaves(yaml.safe_load((validated.folder / f"conf/base/parameters_{name}.yml").read_text()))
+    asked |= leaves(TINY) | {"data_processing.split.strategy": "cell"}
+    for key, value in asked.items():
+        if not key.startswith(("guidance.", "validation.folds.")):  # of other pipelines
+            logged = run.data.params[key]
+            assert logged == str(value) or float(logged) == value, key
+    assert len(run.data.params) < 100
+    assert len(run.data.metrics) < 200
     report = (validated.folder / "data/08_reporting/report.html").read_text()
     assert "People were not kept apart" in report
     assert "unseen people" not in report

@@ -78,19 +78,38 @@ def decode(
     except Exception as error:  # Pillow's decoders raise many kinds on damaged data
         raise RejectedImage(f"unreadable: {error}") from error
 
+    if all(low == high == value for (low, high), value in zip(image.getextrema(), background, strict=True)):
+        raise RejectedImage("nothing but background")
+    return Decoded(fit(image, size, background, common_side), width, height, phantom, synthetic)
+
+
+def fit(
+    image: Image.Image, size: int, background: tuple[int, int, int] = (0, 0, 0), common_side: int | None = None
+) -> NDArray[np.uint8]:
+    """Centre an RGB image on a square of background colour and resize it.
+
+    Args:
+        image: In Pillow's mode RGB.
+        size: See `decode`.
+        background: See `decode`.
+        common_side: See `decode`.
+
+    Returns:
+        uint8, (3, size, size).
+
+    Raises:
+        RejectedImage: the image is larger than `common_side`.
+    """
     side = max(image.size)
     if common_side is not None:
         if side > common_side:
             raise RejectedImage(f"larger than common_side: {side} px, at most {common_side} px")
         side = common_side
-    if all(low == high == value for (low, high), value in zip(image.getextrema(), background, strict=True)):
-        raise RejectedImage("nothing but background")
     if image.size != (side, side):
         canvas = Image.new("RGB", (side, side), background)
         canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
         image = canvas
-    resized = image.resize((size, size), Image.Resampling.BICUBIC)
-    return Decoded(np.asarray(resized).transpose(2, 0, 1), width, height, phantom, synthetic)
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
 
 
 def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:

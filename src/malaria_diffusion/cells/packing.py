@@ -67,7 +67,7 @@ def pack_cells(source: ImageSource, parameters: PackingParameters, target: Path)
     Pillow releasing the interpreter, and appended in the order of their paths.
 
     Raises:
-        CellsError: there is no class, one class only, or a class without a usable image.
+        CellsError: there is no class, or a class without a usable image.
     """
     entries = source.entries()
     classes = sorted({entry.label for entry in entries if entry.refused is None and entry.label and entry.is_image})
@@ -79,10 +79,9 @@ def pack_cells(source: ImageSource, parameters: PackingParameters, target: Path)
             f"{source.location}: folder {without[0]!r} holds no image, but every innermost folder is a class; remove "
             "it or fill it"
         )
-    if len(classes) < 2:
+    if not classes:
         raise CellsError(
-            f"{source.location}: found {len(classes)} class folder(s) {classes}, expected at least two, "
-            "each a folder of images whose name is the class"
+            f"{source.location}: found no class folder; expected a folder of images at least, whose name is the class"
         )
 
     kept: list[dict[str, object]] = []

@@ -51,6 +51,7 @@ def summarise(
         "splits": by_split,
         "size": packing.size,
         "background": list(packing.background),
+        "common_side": packing.common_side,
         "split_strategy": split.strategy,
         "split_seed": split.seed,
         # what the test cells may be called

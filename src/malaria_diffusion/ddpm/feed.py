@@ -27,6 +27,7 @@ class TrainingData(NamedTuple):
         val_rows: int64, rows by which the training is watched.
         num_classes: Number of classes.
         fingerprint: Of the cells, their labels and which of them are trained on.
+        grey: Whether all cells are grey, so that generated ones are made so.
     """
 
     cells: NDArray[np.uint8]
@@ -35,6 +36,7 @@ class TrainingData(NamedTuple):
     val_rows: NDArray[np.int64]
     num_classes: int
     fingerprint: str
+    grey: bool = False
 
 
 class Batch(NamedTuple):

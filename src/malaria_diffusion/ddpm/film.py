@@ -39,6 +39,8 @@ def forward_film(diffusion: GaussianDiffusion, image: NDArray[np.uint8], seed: i
 def reverse_film(model: Model, label: int, parameters: SamplingParameters) -> dict[int, NDArray[np.uint8]]:
     """The states of one generated image at evenly spaced evaluations, from pure noise to the image.
 
+    Of a model of grey images they are grey.
+
     Returns:
         uint8 (3, S, S) by number of network evaluations made.
     """
@@ -47,4 +49,4 @@ def reverse_film(model: Model, label: int, parameters: SamplingParameters) -> di
         model.network, model.diffusion, np.array([label]), lineage.size, parameters, lineage.null_class
     )
     chosen = np.linspace(0, len(states) - 1, FRAMES).round().astype(int)
-    return {int(step): to_uint8(states[step])[0].cpu().numpy() for step in chosen}
+    return {int(step): to_uint8(states[step], lineage.grey)[0].cpu().numpy() for step in chosen}

@@ -47,6 +47,7 @@ class Lineage(Parameters):
         training_people_hash: Fingerprint of them.
         training_cells: Every training cell, by the first digits of its file's sha256.
         phantom: Whether the training cells were drawn and not photographed.
+        grey: Whether the training cells are all grey, so that generated ones must be.
         process: The diffusion process.
         network: The U-Net.
         training: How it was trained.
@@ -65,6 +66,7 @@ class Lineage(Parameters):
     training_people_hash: str
     training_cells: list[str]
     phantom: bool
+    grey: bool = False
     process: ProcessParameters
     network: NetworkParameters
     training: TrainingParameters

@@ -81,6 +81,7 @@ def sample(
     parameters: SamplingParameters,
     null_class: int | None = None,
     progress: bool = True,
+    grey: bool = False,
 ) -> NDArray[np.uint8]:
     """Generate one image for each of `labels`; several processes share the work and all get the result.
 
@@ -95,6 +96,7 @@ def sample(
         parameters: How.
         null_class: The class that stands for none, if the network knows one.
         progress: Show a bar.
+        grey: The network was trained on grey images: the mean of the three channels goes into each of them.
 
     Returns:
         uint8, (N, 3, size, size), RGB.
@@ -116,7 +118,7 @@ def sample(
                 bar.update(len(part))
             if not bool(x_t.isfinite().all()):
                 raise UserError(f"images {part.start} to {part.stop - 1} are not finite; set precision to float32")
-            images[part.start - mine.start : part.stop - mine.start] = to_uint8(x_t).cpu().numpy()
+            images[part.start - mine.start : part.stop - mine.start] = to_uint8(x_t, grey).cpu().numpy()
     return processes.concatenate(images)
 
 
@@ -133,8 +135,10 @@ def sample_states(
     return list(_states(network, diffusion, labels, range(len(labels)), size, parameters, null_class))
 
 
-def to_uint8(images: Tensor) -> Tensor:
-    """Images in [-1, 1] as grey levels 0 to 255, rounded."""
+def to_uint8(images: Tensor, grey: bool = False) -> Tensor:
+    """Images (N, 3, S, S) in [-1, 1] as levels 0 to 255, rounded; if `grey`, each channel is the mean of all."""
+    if grey:
+        images = images.mean(dim=1, keepdim=True).expand_as(images)
     return images.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
 
 

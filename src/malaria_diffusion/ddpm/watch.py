@@ -75,7 +75,9 @@ class Watch:
         size = int(self.data.cells.shape[-1])
         with torch.no_grad():
             diffusion = objective.diffusion
-        images = sample(objective.network, diffusion, self.sampled_labels, size, sampling, progress=False)
+        images = sample(
+            objective.network, diffusion, self.sampled_labels, size, sampling, progress=False, grey=self.data.grey
+        )
         return images, self._measure.distance(images)
 
     @cached_property

@@ -141,7 +141,7 @@ class Yardstick:
         diffusion, size = objective.diffusion, int(data.cells.shape[-1])
 
         def generate(labels: NDArray[np.int64], sampling: SamplingParameters) -> NDArray[np.uint8]:
-            return sample(objective.network, diffusion, labels, size, sampling, objective.null_class)
+            return sample(objective.network, diffusion, labels, size, sampling, objective.null_class, grey=data.grey)
 
         quick = {"solver": Solver.DPM_SOLVER, "evaluations": WARM_UP_EVALUATIONS}
         generate(labels[: sampling.batch_size], sampling.model_copy(update=quick))

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.errors import UserError
 
+MOST_CLASSES = 10
+
 
 def per_class_number(n: int, *tables: pd.DataFrame) -> int:
     """Cells of each class, so that they make at most `n` in all and every table has enough of every class.
@@ -26,6 +28,15 @@ def per_class_number(n: int, *tables: pd.DataFrame) -> int:
             )
         smallest = min(smallest, int(counts.min()))
     return smallest
+
+
+def compared_groups(labels: pd.Series, least: int = 1) -> list[str]:
+    """What is compared: "all", and each class where there are at most ten, each of at least `least` images.
+
+    A table of a hundred classes is read by nobody, and one of a hundred tests always stands out.
+    """
+    counts = labels.value_counts().sort_index()
+    return ["all", *counts.index] if len(counts) <= MOST_CLASSES and counts.min() >= least else ["all"]
 
 
 def balanced_rows(labels: pd.Series, per_class: int, rng: np.random.Generator) -> NDArray[np.int64]:

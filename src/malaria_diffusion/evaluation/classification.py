@@ -12,6 +12,7 @@ from sklearn.metrics import confusion_matrix, roc_curve
 
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.evaluation.bootstrap import bootstrap_counts
+from malaria_diffusion.evaluation.choice import compared_groups
 
 CALIBRATION_BINS = 15
 # by which the rate of synthetic cells recognised as intended may differ from that of real ones
@@ -23,7 +24,7 @@ def prediction_table(
     rows: NDArray[np.integer],
     probabilities: NDArray[np.floating],
     class_names: Sequence[str],
-    positive_class: str,
+    positive_class: str | None,
 ) -> pd.DataFrame:
     """What a classifier says of some cells.
 
@@ -36,28 +37,33 @@ def prediction_table(
 
     Returns:
         One row a cell: label, person and smear (empty where unknown), row (in `table`), predicted, probability (of the
-        positive class) and confidence (of the predicted one).
+        positive class, without one of the cell's own) and confidence (of the predicted one).
     """
     chosen = table.iloc[rows].reindex(columns=["label", "person", "smear"]).fillna("")
+    asked = chosen["label"] if positive_class is None else pd.Series(positive_class, chosen.index)
+    column = asked.map(list(class_names).index).to_numpy(dtype=int)
     return chosen.assign(
         row=rows,
         predicted=np.array(class_names)[probabilities.argmax(axis=1)],
-        probability=probabilities[:, list(class_names).index(positive_class)],
+        probability=probabilities[np.arange(len(rows)), column],
         confidence=probabilities.max(axis=1),
     ).reset_index(drop=True)
 
 
 def classification_metrics(
-    predictions: pd.DataFrame, positive_class: str, resamples: int, confidence: float, seed: int
+    predictions: pd.DataFrame, positive_class: str | None, resamples: int, confidence: float, seed: int
 ) -> dict[str, dict[str, float]]:
     """Accuracy, sensitivity, specificity, F1, AUC and calibration, each with a bootstrap interval over people.
+
+    Without a positive class accuracy, balanced accuracy (mean over classes of the share found), macro F1 (mean over
+    classes) and calibration.
 
     Cells of a person are alike, so people are resampled, not cells: an interval over cells would be too narrow.
 
     Args:
         predictions: One row a cell: label, predicted, person, probability (of the positive class) and confidence (the
             probability of the predicted class).
-        positive_class: The class sensitivity is about.
+        positive_class: The class sensitivity is about, if any.
         resamples: Bootstrap resamples.
         confidence: Of the intervals, e.g. 0.95.
         seed: Of the resamples.
@@ -70,29 +76,36 @@ def classification_metrics(
     Raises:
         UserError: only one class is there to judge by.
     """
-    truth = (predictions["label"] == positive_class).to_numpy()
-    guess = (predictions["predicted"] == positive_class).to_numpy()
+    label, predicted = (predictions[column].to_numpy(dtype=str) for column in ("label", "predicted"))
+    truth, guess = label == positive_class, predicted == positive_class
+    names, codes = np.unique(np.concatenate([label, predicted]), return_inverse=True)
+    pair = codes[: len(label)] * len(names) + codes[len(label) :]
     correct = (predictions["label"] == predictions["predicted"]).to_numpy()
     rank = np.unique(predictions["probability"], return_inverse=True)[1]
     people, person = np.unique(predictions["person"].to_numpy(dtype=str), return_inverse=True)
-    if not truth.any() or truth.all():
+    if len(set(label)) < 2 or (positive_class is not None and not truth.any()):
         raise UserError(
             f"the {len(truth)} cells to judge the classifier by are {predictions['label'].unique().tolist()}; expected "
-            f"{positive_class!r} and another class: raise data_processing.split.test_fraction"
+            f"{positive_class or 'a class'!r} and another class: raise data_processing.split.test_fraction"
         )
     surplus = correct - predictions["confidence"].to_numpy(dtype=float)
     place = _confidence_bin(predictions["confidence"])
 
     def weighted(weight: NDArray[np.float64]) -> dict[str, float]:
+        sure = float(np.abs(np.bincount(place, weight * surplus, CALIBRATION_BINS)).sum() / weight.sum())
+        accuracy = float(np.average(correct, weights=weight))
+        if positive_class is None:
+            counts = np.bincount(pair, weight, len(names) ** 2).reshape(len(names), len(names))
+            return {"accuracy": accuracy} | _macro(counts) | {"ece": sure}
         tp, fn = weight[truth & guess].sum(), weight[truth & ~guess].sum()
         tn, fp = weight[~truth & ~guess].sum(), weight[~truth & guess].sum()
         return {
-            "accuracy": float(np.average(correct, weights=weight)),
+            "accuracy": accuracy,
             "sensitivity": _ratio(tp, tp + fn),
             "specificity": _ratio(tn, tn + fp),
             "f1": _ratio(2 * tp, 2 * tp + fp + fn),
             "auc": _auc(rank, truth, weight),
-            "ece": float(np.abs(np.bincount(place, weight * surplus, CALIBRATION_BINS)).sum() / weight.sum()),
+            "ece": sure,
         }
 
     rng = np.random.default_rng(seed)
@@ -194,11 +207,12 @@ def recognised_as_intended(
         rng: Source of the resamples.
 
     Returns:
-        One row for "all" and each class: group, real, synthetic, difference (synthetic - real), low, high, and verdict:
-        "as real" if the interval is within 2 points of zero, "below" or "above" if it is beyond, else "cannot tell".
+        One row for each group (see `compared_groups`): group, real, synthetic, difference (synthetic - real), low,
+        high, and verdict: "as real" if the interval is within 2 points of zero, "below" or "above" if it is beyond,
+        else "cannot tell".
     """
     rows = []
-    for group in ["all", *sorted(real["label"].unique())]:
+    for group in compared_groups(real["label"]):
         own, made = (table[(group == "all") | (table["label"] == group)] for table in (real, synthetic))
         right = (made["label"] == made["predicted"]).to_numpy()
         of_person = (own["label"] == own["predicted"]).groupby(own["person"]).agg(["sum", "size"]).to_numpy()
@@ -244,6 +258,16 @@ def _auc(rank: NDArray[np.int64], truth: NDArray[np.bool_], weight: NDArray[np.f
     negative = np.bincount(rank, weight * ~truth)
     below = negative.cumsum() - negative
     return _ratio((positive * (below + negative / 2)).sum(), positive.sum() * negative.sum())
+
+
+def _macro(counts: NDArray[np.float64]) -> dict[str, float]:
+    """Means over classes, of a weighted confusion matrix; a class that a resample lacks does not count."""
+    right, true, called = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    there, either = true > 0, true + called > 0
+    return {
+        "balanced_accuracy": float((right[there] / true[there]).mean()),
+        "macro_f1": float((2 * right[either] / (true + called)[either]).mean()),
+    }
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -5,6 +5,7 @@ classes a YOLOv8 classifier is made of are allowed; a file that names anything e
 Imported only inside `classifier`'s private ultralytics.
 """
 
+import copyreg
 import pickle
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,9 @@ from torchvision.transforms.functional import InterpolationMode
 from ultralytics.nn.tasks import ClassificationModel
 
 from malaria_diffusion.errors import UserError
+
+# the first releases of Python 3.11, such as Debian 12's, pickle an Enum as a call of getattr, which no file may name
+copyreg.pickle(InterpolationMode, lambda mode: (InterpolationMode, (mode.value,)))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

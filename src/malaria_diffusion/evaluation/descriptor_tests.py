@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.evaluation.bootstrap import bootstrap_counts
+from malaria_diffusion.evaluation.choice import compared_groups
 from malaria_diffusion.evaluation.descriptors import DESCRIPTORS
 
 PERMUTATIONS = 1000
@@ -202,7 +203,7 @@ def two_groups(
 
 
 def _groups(described: dict[str, pd.DataFrame], cells: dict[str, pd.DataFrame]) -> list[str]:
-    """ "all" and the classes; refuses what cannot be compared."""
+    """See `compared_groups`; refuses what cannot be compared."""
     classes = sorted({label for side in SIDES for label in cells[side]["label"]})
     for side in SIDES:
         if len(described[side]) != len(cells[side]):
@@ -216,7 +217,7 @@ def _groups(described: dict[str, pd.DataFrame], cells: dict[str, pd.DataFrame]) 
                     f"{usable.get(label, 0)} {side} cells of class {label!r} have a foreground, expected at least 2; "
                     "raise validation.comparison.n, or check validation.comparison.foreground_threshold"
                 )
-    return ["all", *classes]
+    return compared_groups(cells["real"]["label"])
 
 
 def _chosen(

@@ -1,4 +1,4 @@
-"""What a pathologist reads off a stained cell, as numbers: shape, stain, texture, and dark spots that may be parasites.
+"""What a pathologist reads off a stained cell, as numbers: shape, stain, texture, and dark spots.
 
 Lengths are shares of the frame, as packed cells fill it: the same rule for every size S, for real and synthetic cells.
 Stain is measured as absorbance, the negative logarithm of the level (Beer-Lambert), so that a brighter lamp changes
@@ -97,7 +97,7 @@ def image_factors(cells: NDArray[np.uint8], background: tuple[int, int, int], th
 
 
 def dark_mask(cells: NDArray[np.uint8], background: tuple[int, int, int], threshold: int) -> NDArray[np.bool_]:
-    """Dark and purple spots within the cells: candidates for parasites.
+    """Dark and purple spots within the cells: candidates for a finding.
 
     A pixel is dark if it absorbs more red and green light than the cell's own median pixel by more than 0.15 (natural
     logarithm). It must lie further than S / 32 from the cell's edge, in a spot of at least S^2 / 512 pixels that touch

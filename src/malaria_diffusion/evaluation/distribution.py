@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.evaluation.bootstrap import bootstrap_counts
+from malaria_diffusion.evaluation.choice import compared_groups
 from malaria_diffusion.evaluation.image_tests import (
     cramers_v,
     jensen_shannon,
@@ -228,7 +229,7 @@ def results_table(
         UserError: a side has no cell with foreground of a class that another side has.
     """
     rows = []
-    groups = ["all", *sorted(cells["real"]["label"].unique())]
+    groups = compared_groups(cells["real"]["label"])
     with tqdm(total=len(groups) * len(histograms["real"]), desc="comparing distributions", unit="test") as bar:
         for variable in histograms["real"]:
             filled = {side: histograms[side][variable].sum(axis=1) > 0 for side in cells}

@@ -1,10 +1,10 @@
-"""What in a cell makes the classifier call it infected: SHAP attributions, and whether they lie on the parasite.
+"""What in a cell speaks for its class: SHAP attributions, and whether they lie on a mask, of dark spots say.
 
-Explained are the log-odds of the positive class. Probabilities are 0 or 1 to many digits for most cells, so that hiding
-half of a parasite would hardly change them; log-odds keep what each part contributes.
+Explained are the log-odds of the positive class, or of each cell's own. Probabilities are 0 or 1 to many digits for
+most cells, so that hiding half of a spot would hardly change them; log-odds keep what each part contributes.
 
-Hidden pixels of a cell take its own typical colour, the median over its foreground: a cell without its parasite is
-clean cytoplasm. Black holes would be new edges, and a blur would keep the parasite's stain. The background stays.
+Hidden pixels of a cell take its own typical colour, the median over its foreground: a cell without its spot is clean
+cytoplasm. Black holes would be new edges, and a blur would keep the spot's stain. The background stays.
 
 Hiding changes anything only where a colour is unlike the typical one, so even random weights may put more credit there
 than elsewhere. Attributions tell of what was learned as far as they exceed those (Adebayo et al. 2018).
@@ -15,6 +15,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,7 +50,7 @@ class ExplainedCells(NamedTuple):
     Attributes:
         cells: uint8, (N, 3, S, S).
         foreground: bool, (N, S, S).
-        masks: Where a parasite is, or may be, bool, (N, S, S).
+        masks: Where the finding is, or may be, bool, (N, S, S).
         trained: Attributions of the trained classifier, (N, S, S).
         random: Those of the same architecture with random weights, (N, S, S).
         labels: (N,), class names.
@@ -100,7 +101,7 @@ def choose(labels: NDArray[np.str_], units: NDArray[np.str_], count: int, rng: n
 def explain(
     predict: Callable[[NDArray[np.uint8]], NDArray[np.floating]],
     cells: NDArray[np.uint8],
-    positive: int,
+    positive: int | NDArray[np.int64],
     background: tuple[int, int, int],
     threshold: int,
     evaluations: int,
@@ -116,7 +117,7 @@ def explain(
     Args:
         predict: From cells to class probabilities, (N, classes).
         cells: uint8, (N, 3, S, S), RGB.
-        positive: Number of the explained class.
+        positive: Number of the explained class, one for all cells or one for each, (N,).
         background: See `distribution.foreground`.
         threshold: See `distribution.foreground`.
         evaluations: Images a cell that `predict` is asked about, about; the more, the finer.
@@ -130,6 +131,7 @@ def explain(
     """
     if evaluations < 10:
         raise UserError(f"a cell cannot be explained by {evaluations} evaluations; at least 10 are needed")
+    explained_class = np.broadcast_to(positive, len(cells))
     inside = foreground(cells, background, threshold)
     attributions = np.zeros(inside.shape, dtype=np.float32)
     with _shap() as shap:
@@ -138,7 +140,8 @@ def explain(
                 continue
             np.random.seed(seed)  # noqa: NPY002  (shap's own source of random numbers)
             masker = _TypicalColour(cells[row], inside[row])
-            explainer = shap.PartitionExplainer(lambda images: log_odds(predict(images), positive), masker)
+            of_class = partial(log_odds, positive=int(explained_class[row]))
+            explainer = shap.PartitionExplainer(lambda images, ask=of_class: ask(predict(images)), masker)
             shown = np.ones(masker.shape)
             explained = explainer(shown, max_evals=evaluations, batch_size=AT_ONCE, silent=True)
             attributions[row, inside[row]] = explained.values[0]

@@ -1,4 +1,4 @@
-"""How natural and human-made conditions of acquisition go with infection, with errors, and with being synthetic.
+"""How conditions of acquisition, natural and human-made, go with the positive class, with errors, with being synthetic.
 
 File names tell when a smear was photographed, images tell stain, light and focus. All that is measured is
 association: nothing here says that a condition causes anything.
@@ -23,6 +23,13 @@ from malaria_diffusion.evaluation.descriptors import IMAGE_FACTORS
 
 NAME_FACTORS = ("day", "hour", "microscope")
 ALL_IMAGE_FACTORS = "all image factors"
+POSITIVE = "positive class"
+KEPT_COLUMNS = [
+    "factor",
+    *(f"{name}{part}" for name in (*SIDES, "difference") for part in ("", "_low", "_high")),
+    "margin",
+    "verdict",
+]
 FOLDS = 5
 # the date and time in NLM's file names, and the two microscopes they tell apart
 TAKEN = r"_(\d{8}_\d{6})"
@@ -76,14 +83,14 @@ def explained_by_factors(
     unseen: pd.DataFrame,
     floor: pd.DataFrame,
     synthetic: pd.DataFrame,
-    positive_class: str,
+    positive_class: str | None,
     resamples: int,
     confidence: float,
     seed: int,
 ) -> Explained:
     """How well each factor alone, and all image factors together, tell the two sides of each target apart.
 
-    The targets are "infection status" and "classifier error" of unseen cells, "real against synthetic" (unseen against
+    The targets are "positive class" and "classifier error" of unseen cells, "real against synthetic" (unseen against
     synthetic cells, by image factors), and its floor "real against real" (unseen cells against those of other people).
     A logistic regression on cubic splines of the factor's ranks (so that a factor may rise and fall), both sides
     weighing the same, is fitted to four fifths of the people and scores the last fifth: a factor counts as far as it
@@ -94,7 +101,7 @@ def explained_by_factors(
             as there are.
         floor: Real cells of other people: `image_factors` and person.
         synthetic: Synthetic cells: `image_factors`.
-        positive_class: The class that says "infected".
+        positive_class: The class that a factor may tell; None: there is none, so that this target cannot be tested.
         resamples: Bootstrap resamples of the intervals: of people for real cells, of images for synthetic ones. Scores
             are not fitted anew, so intervals are somewhat narrow: for an unrelated factor and 30 people about 88% of
             those at 0.95 hold 0.5, and 4% lie above it.
@@ -113,10 +120,10 @@ def explained_by_factors(
     person = unseen["person"].to_numpy(dtype=str)
     weight = person_weights(person, resamples, rng)
     names = [name for name in NAME_FACTORS if name in unseen]
-    ill, wrong = (unseen["label"] == positive_class), (unseen["label"] != unseen["predicted"])
+    positive, wrong = (unseen["label"] == positive_class), (unseen["label"] != unseen["predicted"])
     images = synthetic.drop(columns="person", errors="ignore")
     targets = {
-        "infection status": _Target(unseen, person, ill.to_numpy(), weight, [*names, *IMAGE_FACTORS]),
+        POSITIVE: _Target(unseen, person, positive.to_numpy(), weight, [*names, *IMAGE_FACTORS]),
         "classifier error": _Target(unseen, person, wrong.to_numpy(), weight, [*names, *IMAGE_FACTORS]),
         "real against synthetic": _against(unseen, images, weight, rng),
         "real against real": _against(unseen, floor, weight, rng),
@@ -130,6 +137,8 @@ def explained_by_factors(
         known = ~np.isnan(values).any(axis=1)
         values, unit, truth, weight = values[known], unit[known], truth[known], weight[:, known]
         reason = _reason(values, truth, unit, len(known))
+        if name == POSITIVE and positive_class is None:
+            reason = "no class is the positive one"
         score, fold = ([], []) if reason else _scores(values, truth, unit, seed)
         for scope in ("people", "within person") if table is unseen else ("people",):
             found: dict[str, object] = {"target": name, "factor": factor, "scope": scope}
@@ -153,14 +162,14 @@ def associations_kept(
     unseen: pd.DataFrame,
     floor: pd.DataFrame,
     synthetic: pd.DataFrame,
-    positive_class: str,
+    positive_class: str | None,
     resamples: int,
     confidence: float,
     seed: int,
 ) -> pd.DataFrame:
-    """Does each image factor go with infection in synthetic cells as it does in real ones.
+    """Does each image factor go with the positive class in synthetic cells as it does in real ones.
 
-    The association is Cliff's delta (1993): the probability that an infected cell has more of the factor than another
+    The association is Cliff's delta (1993): the probability that a positive cell has more of the factor than another
     one, less the probability that it has less; -1 to 1. The margin is what the difference between two groups of real
     people (see `descriptor_tests.two_groups`) stays below with probability `confidence`.
 
@@ -168,7 +177,7 @@ def associations_kept(
         unseen: One row an unseen cell: `descriptors.image_factors`, label and person.
         floor: The same of other people's real cells.
         synthetic: The same of synthetic cells, without person.
-        positive_class: The class that says "infected".
+        positive_class: The class that a factor may go with; None: there is none, and the table has no rows.
         resamples: Bootstrap resamples (people for real cells, images for synthetic ones), and draws of the margin, but
             200 of these at least.
         confidence: Of intervals and margin.
@@ -179,11 +188,13 @@ def associations_kept(
         (synthetic less real) with its interval; margin; and the verdict of `keeps_or_not`.
 
     Raises:
-        UserError: a side has no infected or no other cells, or the real cells are of too few people.
+        UserError: a side has no positive or no other cells, or the real cells are of too few people.
     """
+    if positive_class is None:
+        return pd.DataFrame(columns=KEPT_COLUMNS)
     sides = dict(zip(SIDES, (_usable(table) for table in (unseen, floor, synthetic)), strict=True))
-    ill = {side: (table["label"] == positive_class).to_numpy() for side, table in sides.items()}
-    for side, truth in ill.items():
+    positive = {side: (table["label"] == positive_class).to_numpy() for side, table in sides.items()}
+    for side, truth in positive.items():
         if not truth.any() or truth.all():
             raise UserError(
                 f"{truth.sum()} of {len(truth)} {side} cells with a foreground are {positive_class!r}, expected some, "
@@ -197,9 +208,11 @@ def associations_kept(
     rows = []
     for factor in IMAGE_FACTORS:
         values = {side: table[factor].to_numpy(dtype=float) for side, table in sides.items()}
-        found = {side: cliffs_delta(values[side], ill[side], np.ones((1, len(ill[side]))))[0] for side in SIDES}
-        drawn = {side: cliffs_delta(values[side], ill[side], weights[side]) for side in SIDES}
-        pool, status = (np.concatenate([of["real"], of["floor"]]) for of in (values, ill))
+        found = {
+            side: cliffs_delta(values[side], positive[side], np.ones((1, len(positive[side]))))[0] for side in SIDES
+        }
+        drawn = {side: cliffs_delta(values[side], positive[side], weights[side]) for side in SIDES}
+        pool, status = (np.concatenate([of["real"], of["floor"]]) for of in (values, positive))
         one, other = (cliffs_delta(pool, status, group) for group in groups)
         margin = float(np.quantile(_defined(np.abs(one - other)), confidence))
         found = {side: (found[side], *_interval(drawn[side], confidence)) for side in SIDES}

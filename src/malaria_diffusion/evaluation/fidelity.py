@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.evaluation.bootstrap import bootstrap_counts
+from malaria_diffusion.evaluation.choice import compared_groups
 from malaria_diffusion.evaluation.features import FeatureSpace
 
 MOST_DIMENSIONS = 64
@@ -247,14 +248,14 @@ def fidelity_table(
         neighbours: See `neighbour_scores`.
 
     Returns:
-        One row for each metric and group ("all", then each class): better ("smaller" or "larger"), n (images a side),
+        One row for each metric and group (see `compared_groups`): better ("smaller" or "larger"), n (images a side),
         value, floor, and difference (value less floor, for the same draws of unseen people), each with _low and _high.
 
     Raises:
         UserError: sides that differ in classes, in images of a class or in dimensions; features that are not finite;
             too few images or people.
     """
-    groups = _groups(features, cells)
+    groups = _groups(features, cells, neighbours + 2)
     rows = []
     for group in tqdm(groups, desc="measuring fidelity", unit="group"):
         sides = {}
@@ -282,8 +283,8 @@ def fidelity_table(
     return pd.DataFrame(sorted(rows, key=lambda row: order.index(row["metric"])))
 
 
-def _groups(features: dict[str, NDArray[np.floating]], cells: dict[str, pd.DataFrame]) -> list[str]:
-    """All, and each class; every side must have as many of each."""
+def _groups(features: dict[str, NDArray[np.floating]], cells: dict[str, pd.DataFrame], least: int) -> list[str]:
+    """See `compared_groups`; every side must have as many of each class."""
     counts = {side: cells[side]["label"].value_counts().sort_index().to_dict() for side in SIDES}
     if any(counts[side] != counts["real"] for side in SIDES):
         raise UserError(f"the sides differ in the number of cells of each class: {counts}; choose as many of each")
@@ -296,7 +297,7 @@ def _groups(features: dict[str, NDArray[np.floating]], cells: dict[str, pd.DataF
             )
         if not np.isfinite(found).all():
             raise UserError(f"the features of {side} are not all finite")
-    return ["all", *counts["real"]]
+    return compared_groups(cells["real"]["label"], least)
 
 
 def _kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:

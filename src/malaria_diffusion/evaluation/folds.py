@@ -67,7 +67,7 @@ def judge(
     cell_table: pd.DataFrame,
     fold: Fold,
     class_names: Sequence[str],
-    positive_class: str,
+    positive_class: str | None,
     parameters: ClassifierParameters,
     folder: Path,
     weights: Path | None,

@@ -73,7 +73,15 @@ def guidance_table(
     rows = []
     for scale in guidances:
         chosen = sampling.model_copy(update={"guidance": float(scale)})
-        images = sample(model.network, model.diffusion, labels, model.lineage.size, chosen, null_class)
+        images = sample(
+            model.network,
+            model.diffusion,
+            labels,
+            model.lineage.size,
+            chosen,
+            null_class,
+            grey=model.lineage.grey,
+        )
         distances, recalls = [], []
         for label, measure in measures.items():
             drawn, real = images[labels == label], reference[reference_labels == label]

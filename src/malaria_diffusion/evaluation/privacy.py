@@ -18,6 +18,7 @@ from scipy.stats import betabinom, binomtest
 
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.evaluation.bootstrap import bootstrap_counts
+from malaria_diffusion.evaluation.choice import compared_groups
 from malaria_diffusion.evaluation.nearest import (
     NEIGHBOURS,
     SHIFTS,
@@ -140,7 +141,7 @@ def privacy_audit(
         found = nearest_cells(queries, n, members, unseen, embed, shifted, draws, people, space)
         flags = np.zeros(len(queries), dtype=bool)
         if not reason:
-            groups = {"all": np.ones(n, dtype=bool)} | {label: labels == label for label in np.unique(labels)}
+            groups = {name: (labels == name) | (name == "all") for name in compared_groups(pd.Series(labels))}
             for group, chosen in groups.items():
                 row = _compare(found, chosen, resamples, confidence, rng)
                 comparison.append({"space": space, "group": group, "n": int(chosen.sum())} | row)

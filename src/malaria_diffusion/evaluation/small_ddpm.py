@@ -82,7 +82,9 @@ def cells_of_small_ddpm(
         return np.load(generated)
     train(data, process, network, training, place)
     objective = load_trained(place, process, network, training, size, data.num_classes).objective
-    images = sample(objective.network, objective.diffusion, labels, size, sampling, objective.null_class)
+    images = sample(
+        objective.network, objective.diffusion, labels, size, sampling, objective.null_class, grey=data.grey
+    )
     beside = generated.with_suffix(".tmp.npy")
     np.save(beside, images)
     beside.replace(generated)

@@ -31,7 +31,7 @@ def run_trial(
     cells: NDArray[np.uint8],
     cell_table: pd.DataFrame,
     class_names: list[str],
-    positive_class: str,
+    positive_class: str | None,
     parameters: ClassifierParameters,
     folder: Path,
     weights: Path | None,

@@ -106,11 +106,19 @@ def training_set(sources: list[Source], val: Source, number: int, num_classes: i
         number: Cells an epoch; rounded down to equal parts.
         num_classes: Number of classes.
         seed: Of the choice.
+
+    Raises:
+        UserError: an epoch is too short for one cell of each.
     """
     rng = np.random.default_rng(seed)
     cells = np.concatenate([source[0] for source in sources] + [val[0]])
     labels = np.concatenate([source[1] for source in sources] + [val[1]])
     quota = number // (len(sources) * num_classes)
+    if not quota:
+        raise UserError(
+            f"an epoch of {number} cells cannot hold {num_classes} classes of {len(sources)} source(s): raise "
+            "validation.utility.steps"
+        )
     train, start = [], 0
     for _, classes in sources:
         for label in range(num_classes):

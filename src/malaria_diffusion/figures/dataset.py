@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from malaria_diffusion.cells.split import SPLITS
-from malaria_diffusion.figures.style import new_figure
+from malaria_diffusion.figures.style import MOST_CLASSES, new_figure
 
 
 def dataset_figure(table: pd.DataFrame, images: str) -> Figure:
@@ -24,16 +24,18 @@ def dataset_figure(table: pd.DataFrame, images: str) -> Figure:
     people_axes.margins(y=0.15)
     people_axes.set_title("people")
     bottom = pd.Series(0, index=list(SPLITS))
-    for label, part in table.groupby("label"):
+    one_by_one = table["label"].nunique() <= MOST_CLASSES
+    for label, part in table.groupby("label" if one_by_one else lambda _: "all classes"):
         count = part["split"].value_counts().reindex(SPLITS, fill_value=0)
         bars = cells_axes.bar(SPLITS, count, bottom=bottom, label=label)
         cells_axes.bar_label(bars, label_type="center", fontsize=8)
         bottom += count
-    cells_axes.legend(fontsize=8)
+    cells_axes.legend(fontsize=8 if table["label"].nunique() < 5 else 5)
     cells_axes.set_title(f"cells ({int(table['audit'].sum())} of train kept for the audit)", fontsize=9)
     per_person = table["person"].value_counts()
     per_person_axes.hist(per_person, bins=20, range=(0, 1.05 * per_person.max()), color="#4c78a8")
     per_person_axes.set_title("cells a person")
     per_person_axes.set_ylabel("people")
-    figure.suptitle(f"{len(table):,} {images} of {table['person'].nunique()} people")
+    people = table["person"].nunique()
+    figure.suptitle(f"{len(table):,} {images}" + (f" of {people} people" if people < len(table) else ", nobody known"))
     return figure

@@ -10,12 +10,13 @@ from malaria_diffusion.figures.style import FLOOR, REAL, SYNTHETIC, new_figure
 
 SIDES = {"floor": (FLOOR, "other people (floor)"), "real": (REAL, "unseen"), "synthetic": (SYNTHETIC, "synthetic")}
 BINS = 24
+MOST_ROWS = 4  # classes that have a row of their own
 
 
 def descriptor_distributions(
     described: dict[str, pd.DataFrame], cells: dict[str, pd.DataFrame], tests: pd.DataFrame, title: str
 ) -> Figure:
-    """Distributions of each descriptor, a row a class, with the Kolmogorov-Smirnov statistics.
+    """Distributions of each descriptor, a row a class if there are few, with the Kolmogorov-Smirnov statistics.
 
     Args:
         described: For "real", "floor" and "synthetic", `descriptors.describe`.
@@ -25,6 +26,8 @@ def descriptor_distributions(
     """
     names = list(tests["descriptor"].unique())
     classes = [group for group in tests["group"].unique() if group != "all"]
+    if not 0 < len(classes) <= MOST_ROWS:
+        classes = ["all"]
     figure = new_figure(1.75 * len(names), 1.9 * len(classes) + 0.7)
     axes = figure.subplots(len(classes), len(names), squeeze=False)
     usable = {side: ~described[side]["empty"].to_numpy(dtype=bool) for side in SIDES}
@@ -36,7 +39,7 @@ def descriptor_distributions(
         edges = np.arange(low, high + 2) - 0.5 if whole else np.linspace(low, high if high > low else low + 1, BINS + 1)
         for place, group in zip(axes[:, column], classes, strict=True):
             for side, (colour, label) in SIDES.items():
-                chosen = usable[side] & (cells[side]["label"] == group).to_numpy()
+                chosen = usable[side] & ((cells[side]["label"] == group) | (group == "all")).to_numpy()
                 counts = np.histogram(described[side][name][chosen].clip(upper=high), edges)[0]
                 place.stairs(counts / max(counts.sum(), 1), edges, color=colour, label=label)
             row = tests[(tests["descriptor"] == name) & (tests["group"] == group)].iloc[0]

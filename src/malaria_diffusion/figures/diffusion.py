@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from malaria_diffusion.figures.style import FLOOR, REAL, SYNTHETIC, mosaic, new_figure, show_image
+from malaria_diffusion.figures.style import FLOOR, REAL, SYNTHETIC, mosaic, new_figure, show_image, shown_classes
 
 SHEET_COLUMNS = 16
 SHEET_ROWS = 4
@@ -44,14 +44,15 @@ def process(
 
 
 def sheet(cells: NDArray[np.uint8], labels: pd.Series, images: str) -> Figure:
-    """Generated cells, class by class; at most 64 a class."""
-    classes = sorted(labels.unique())
-    rows = -(-min(labels.value_counts().max(), SHEET_COLUMNS * SHEET_ROWS) // SHEET_COLUMNS)
+    """Generated cells, class by class; at most 64 a class, 16 where there are many classes."""
+    classes, some = shown_classes(sorted(labels.unique()))
+    most = SHEET_COLUMNS * max(1, 2 * SHEET_ROWS // max(2, len(classes)))
+    rows = -(-min(labels.value_counts().max(), most) // SHEET_COLUMNS)
     figure = new_figure(9, 0.4 + len(classes) * (0.3 + 0.58 * rows))
     for axes, label in zip(figure.subplots(len(classes), 1, squeeze=False)[:, 0], classes, strict=True):
-        chosen = np.flatnonzero(labels == label)[: SHEET_COLUMNS * SHEET_ROWS]
+        chosen = np.flatnonzero(labels == label)[:most]
         show_image(axes, mosaic(cells[chosen], SHEET_COLUMNS), f"synthetic, {label}")
-    figure.suptitle(f"Synthetic cells of a model trained on {images}", fontsize=9)
+    figure.suptitle(f"Synthetic cells of a model trained on {images}{some}", fontsize=9)
     return figure
 
 
@@ -71,21 +72,22 @@ def beside(
         synthetic_labels: Their classes.
         images: What the left side is, e.g. "phantom cells of unseen people".
     """
-    classes = sorted(real_labels.unique())
-    figure = new_figure(9, 0.5 + 4.4 * len(classes))
+    classes, some = shown_classes(sorted(real_labels.unique()))
+    lines = max(1, 16 // max(2, len(classes)))  # 8 images each
+    figure = new_figure(9, 0.5 + len(classes) * (0.3 + 0.52 * lines))
     axes = figure.subplots(len(classes), 2, squeeze=False)
     for row, label in zip(axes, classes, strict=True):
         # evenly spaced, as the cells of one person stand together
         rows = np.flatnonzero(real_labels == label)
-        rows = rows[np.linspace(0, len(rows) - 1, min(64, len(rows))).astype(int)]
+        rows = rows[np.linspace(0, len(rows) - 1, min(8 * lines, len(rows))).astype(int)]
         show_image(row[0], mosaic(real[rows], 8), f"{images}: {label}")
-        chosen = np.flatnonzero(synthetic_labels == label)[:64]
+        chosen = np.flatnonzero(synthetic_labels == label)[: 8 * lines]
         if len(chosen):
             show_image(row[1], mosaic(synthetic[chosen], 8), f"synthetic: {label}")
         else:
             row[1].set_axis_off()
             row[1].set_title(f"synthetic: {label} (none asked for)", fontsize=8)
-    figure.suptitle("Figure 2. Synthetic cells beside the cells they should resemble", fontsize=10)
+    figure.suptitle(f"Figure 2. Synthetic cells beside the cells they should resemble{some}", fontsize=10)
     return figure
 
 

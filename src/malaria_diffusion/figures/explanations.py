@@ -20,17 +20,18 @@ QUANTILE = 0.995
 
 
 def explained_cells(
-    sides: dict[str, ExplainedCells], table: pd.DataFrame, positive_class: str, images: str, masks: str
+    sides: dict[str, ExplainedCells], table: pd.DataFrame, positive_class: str | None, images: str, masks: str
 ) -> Figure:
     """Cells of each side and class, each beside its attributions, with the ratio of every row.
 
     Args:
         sides: "real" and "synthetic".
         table: See `evaluation.explanations.results_table`.
-        positive_class: What the log-odds are of.
+        positive_class: What the log-odds are of; None: of each cell's own class.
         images: What the real cells are, such as "unseen real cells".
         masks: What the outlines are, such as "parasites as drawn".
     """
+    explained = positive_class or "the cell's own class"
     groups = [(side, label) for side, shown in sides.items() for label in np.unique(shown.labels)]
     inside = np.concatenate([np.abs(shown.trained[shown.foreground]) for shown in sides.values()])
     limit = float(np.quantile(inside, QUANTILE) or inside.max()) if inside.any() else 1.0
@@ -49,10 +50,10 @@ def explained_cells(
         part.suptitle(f"{side}, {label}: {_ratios(table, side, label)}", fontsize=8, x=0.01, ha="left")
     colours = ScalarMappable(Normalize(-limit, limit), COLOURS)
     bar = right.colorbar(colours, cax=right.add_axes((0.1, 0.15, 0.2, 0.7)), extend="both")
-    bar.set_label(f"log-odds of {positive_class} per pixel", fontsize=8)
+    bar.set_label(f"log-odds of {explained} per pixel", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     figure.suptitle(
-        f"What speaks for {positive_class} in {images} and synthetic ones ({MASKER}; outlined: {masks})\n"
+        f"What speaks for {explained} in {images} and synthetic ones ({MASKER}; outlined: {masks})\n"
         "ratio: share of positive attribution inside the outline over its share of the cell",
         fontsize=9,
     )

@@ -7,13 +7,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from malaria_diffusion.evaluation.factors import POSITIVE
 from malaria_diffusion.figures.style import FLOOR, REAL, SYNTHETIC, new_figure
 
 WITHIN = "#6baed6"
 
 
 def acquisition_factors(explained: pd.DataFrame, kept: pd.DataFrame, title: str) -> Figure:
-    """Areas under the ROC curve of each factor by target, and its association with infection on each side.
+    """Areas under the ROC curve of each factor by target, and its association with the positive class on each side.
 
     Args:
         explained: Table of `factors.explained_by_factors`.
@@ -24,10 +25,10 @@ def acquisition_factors(explained: pd.DataFrame, kept: pd.DataFrame, title: str)
     figure = new_figure(11, 3.6)
     panels = figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.2))
     people, within = (explained[explained["scope"] == scope] for scope in ("people", "within person"))
-    for panel, target in zip(panels, ("infection status", "classifier error"), strict=False):
+    for panel, target in zip(panels, (POSITIVE, "classifier error"), strict=False):
         _bars(panel, people[people["target"] == target], factors, "auc", 0.13, REAL, "all people")
         _bars(panel, within[within["target"] == target], factors, "auc", -0.13, WITHIN, "within person")
-    panels[0].set_title("infection status", fontsize=9)
+    panels[0].set_title(POSITIVE, fontsize=9)
     panels[1].set_title("classifier error", fontsize=9)
     for target, shift, colour, label in (
         ("real against synthetic", 0.13, SYNTHETIC, "synthetic"),
@@ -55,8 +56,8 @@ def acquisition_factors(explained: pd.DataFrame, kept: pd.DataFrame, title: str)
     panels[3].axvline(0, color="black", linestyle=":", linewidth=1)
     panels[3].set_xlim(-1, 1)
     panels[3].set_xticks([-1, -0.5, 0, 0.5, 1])
-    panels[3].set_xlabel("Cliff's delta, infected against not", fontsize=7)
-    panels[3].set_title("infection status, each side", fontsize=9)
+    panels[3].set_xlabel("Cliff's delta, positive class against others", fontsize=7)
+    panels[3].set_title(f"{POSITIVE}, each side", fontsize=9)
     for panel in panels:
         panel.tick_params(axis="x", labelsize=7)
         panel.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3, handletextpad=0.2)

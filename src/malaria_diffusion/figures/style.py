@@ -11,11 +11,17 @@ REAL = "#1f77b4"
 SYNTHETIC = "#d95f02"
 FLOOR = "#7f7f7f"
 DPI = 150
+MOST_CLASSES = 10  # that a figure shows one by one
 
 
 def new_figure(width: float, height: float) -> Figure:
     """A figure of `width` x `height` inches outside pyplot's register, so that it is freed with its last reference."""
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def shown_classes(classes: list[str]) -> tuple[list[str], str]:
+    """The first classes, as many as a figure shows, and what its title says of the others."""
+    return classes[:MOST_CLASSES], "" if len(classes) <= MOST_CLASSES else f", {MOST_CLASSES} of {len(classes)} classes"
 
 
 def show_image(axes: Axes, image: NDArray[np.uint8], title: str = "") -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from malaria_diffusion.figures.style import FLOOR, REAL, SYNTHETIC, new_figure, show_image
+from malaria_diffusion.figures.style import FLOOR, MOST_CLASSES, REAL, SYNTHETIC, new_figure, show_image
 
 SAMPLES = 20
 
@@ -46,17 +46,23 @@ def confusion_matrix(counts: pd.DataFrame, accuracy: dict[str, float], images: s
         accuracy: value, low and high.
         images: What the cells are.
     """
-    figure = new_figure(4.6, 4.2)
+    many = len(counts) > MOST_CLASSES
+    side = 0 if len(counts) <= 2 else min(5.0, 0.5 * len(counts))
+    figure = new_figure(4.6 + side, 4.2 + side)
     axes = figure.subplots()
     shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row in range(len(counts)):
-        for column in range(len(counts)):
+    places = range(0 if many else len(counts))  # a number in each of 10,000 fields is read by nobody
+    for row in places:
+        for column in places:
             share = shares.iloc[row, column]
             text = f"{counts.iloc[row, column]:,}\n{share:.1%}"
-            axes.text(column, row, text, ha="center", va="center", color="white" if share > 0.5 else "black")
-    axes.set_xticks(range(len(counts)), counts.columns)
-    axes.set_yticks(range(len(counts)), counts.index, rotation=90, va="center")
+            colour = "white" if share > 0.5 else "black"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=10 if len(counts) < 5 else 6)
+    few = len(counts) < 5
+    size = 10 if few else min(8, 440 / len(counts))
+    axes.set_xticks(range(len(counts)), counts.columns, rotation=0 if few else 90, fontsize=size)
+    axes.set_yticks(range(len(counts)), counts.index, rotation=90 if few else 0, va="center", fontsize=size)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(

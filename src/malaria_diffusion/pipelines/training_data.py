@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from malaria_diffusion.cells.fingerprint import fingerprint_names
+from malaria_diffusion.cells.grey import all_grey
 from malaria_diffusion.cells.split import training_rows
 
 if TYPE_CHECKING:  # it imports torch
@@ -33,4 +34,5 @@ def training_data(cells: NDArray[np.uint8], cell_table: pd.DataFrame, cells_fing
         val_rows=np.flatnonzero(cell_table["split"] == "val"),
         num_classes=len(class_names),
         fingerprint=f"{cells_fingerprint} {training_cells_fingerprint(cell_table)}",
+        grey=all_grey(cells),
     )

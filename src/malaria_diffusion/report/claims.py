@@ -1,7 +1,7 @@
 """The paper's claims, each judged by one rule on this run's numbers.
 
 A claim that an interval does not settle is "not decided"; one that this run has no numbers for is "not testable".
-On phantom cells nothing about malaria is testable, and the numbers are shown all the same.
+On phantom cells and other images nothing about malaria is testable, and the numbers are shown all the same.
 """
 
 from __future__ import annotations
@@ -286,8 +286,8 @@ def paper_settings(summary: dict[str, Any]) -> list[Setting]:
 
 
 def _about_malaria(results: Results, claim: Claim, about: bool = True) -> Claim:
-    if results.phantom and about and claim.judged.verdict is not Verdict.NOT_TESTABLE:
-        return claim._replace(judged=Judged(Verdict.NOT_TESTABLE, "phantom cells"))
+    if results.elsewhere and about and claim.judged.verdict is not Verdict.NOT_TESTABLE:
+        return claim._replace(judged=Judged(Verdict.NOT_TESTABLE, results.elsewhere))
     return claim
 
 

@@ -41,13 +41,16 @@ DEFINITIONS = {
             "The difference between two groups of real people that is exceeded only at the rate 1 - confidence.",
         ),
         ("accuracy", "Accuracy", "(TN + TP) / (TN + FP + FN + TP): the share of cells classified rightly."),
-        ("sensitivity", "Sensitivity", "The share of infected cells called infected."),
-        ("specificity", "Specificity", "The share of other cells called uninfected."),
+        ("sensitivity", "Sensitivity", "The share of the positive class's cells called so."),
+        ("specificity", "Specificity", "The share of other cells not called of the positive class."),
         ("f1", "F1", "2 TP / (2 TP + FP + FN)."),
+        ("balanced_accuracy", "Balanced accuracy", "Mean over classes of the share of their cells classified rightly."),
+        ("macro_f1", "Macro F1", "Mean over classes of F1, each class against all others."),
         (
             "auc",
             "AUC",
-            "Area under the ROC curve: chance that an infected cell gets a higher score than another. 0.5 is chance.",
+            "Area under the ROC curve: chance that a cell of the positive class gets a higher score than another. "
+            "0.5 is chance.",
         ),
         (
             "ece",
@@ -58,8 +61,8 @@ DEFINITIONS = {
         (
             "threshold",
             "Threshold chosen on validation cells",
-            "The probability from which on a cell is called infected; maximises sensitivity + specificity on "
-            "validation cells (Youden 1950).",
+            "The probability from which on a cell is called of the positive class; maximises sensitivity + specificity "
+            "on validation cells (Youden 1950).",
         ),
         (
             "protocol",
@@ -153,13 +156,13 @@ DEFINITIONS = {
         (
             "delta",
             "Cliff's delta",
-            "Chance that an infected cell has more of the factor than another, less the chance that it has less. -1 "
-            "to 1.",
+            "Chance that a cell of the positive class has more of the factor than another, less the chance that it has "
+            "less. -1 to 1.",
         ),
         (
             "kept",
             "Keeps, loses, exaggerates",
-            "The association of a factor with infection in synthetic cells beside that in real ones; where "
+            "The association of a factor with the positive class in synthetic cells beside that in real ones; where "
             "none is shown in real cells there is none to keep. Not decided: the interval settles nothing.",
         ),
         (
@@ -225,7 +228,8 @@ DEFINITIONS = {
         (
             "shap",
             "SHAP",
-            "Owen values (Lundberg and Lee 2017): what each part of a cell adds to the log-odds of infection.",
+            "Owen values (Lundberg and Lee 2017): what each part of a cell adds to the log-odds of the positive class "
+            "(without one: of the cell's own).",
         ),
         (
             "localisation",

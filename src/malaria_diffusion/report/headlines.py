@@ -12,7 +12,7 @@ from malaria_diffusion.report.results import Results, only
 SPOTS = "dark spots"
 
 
-def headlines(results: Results, positive_class: str) -> dict[str, dict[str, Any]]:
+def headlines(results: Results, positive_class: str | None) -> dict[str, dict[str, Any]]:
     """The headline of each question, as `summary.json` and the report have it.
 
     Returns:
@@ -199,7 +199,9 @@ def _utility(table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _explanations(table: pd.DataFrame, positive_class: str) -> dict[str, Any]:
+def _explanations(table: pd.DataFrame, positive_class: str | None) -> dict[str, Any]:
+    if positive_class is None:
+        return {"what": f"localisation ratio on {SPOTS}", "reason": "no class is the positive one; see the table"}
     what = f"localisation ratio on {SPOTS} of {positive_class} real cells"
     where = {"side": "real", "label": positive_class, "mask": SPOTS}
     row, chance = (only(table, network=network, **where) for network in ("trained", "random"))

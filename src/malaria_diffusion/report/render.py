@@ -70,6 +70,7 @@ def render_report(summary: dict[str, Any], results: Results, figures: Mapping[st
         images=summary["dataset"]["images"],
         of_unseen=summary["dataset"]["unseen"],
         phantom=results.phantom,
+        elsewhere=results.elsewhere,
         claims=paper_claims(results, summary),
         settings=paper_settings(summary),
         rules=RULES,

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+PAPER_CLASSES = ["Parasitized", "Uninfected"]
+
 
 class Results(NamedTuple):
     """The results of one run, each named as in the catalog; tables as their pipelines make them.
@@ -47,6 +49,13 @@ class Results(NamedTuple):
     def phantom(self) -> bool:
         """Whether the cells were drawn by a program."""
         return self.dataset_summary["images"] == "phantom cells"
+
+    @property
+    def elsewhere(self) -> str | None:
+        """What the images are, if they are not those of the paper, so that its claims cannot be tested on them."""
+        if self.phantom:
+            return "phantom cells"
+        return None if self.dataset_summary["classes"] == PAPER_CLASSES else "other images"
 
     def _of_these_cells(self, table: pd.DataFrame | None) -> pd.DataFrame | None:
         if table is None or "fingerprint" not in table or table.empty:

@@ -64,7 +64,6 @@ def plan_ablation(
         settings = training_settings(data.fingerprint, size, data.num_classes, its_process, network, its_training)
         trainings.append(Training(value, its_process, its_training, training_identity(settings)))
     logger.info("%d trainings of %d epochs each", len(trainings), ablation.epochs)
-    tracking.set_tags(data_fingerprint=fingerprint)
     return trainings
 
 
@@ -88,7 +87,7 @@ def train_ablation(
         logger.info("%d of %d: %s: %d epochs behind it, %s", number, len(ablation_plan), training.value, done, todo)
 
         def report(epoch: EpochReport, prefix: str = f"{_metric(*training.value)}.training") -> None:
-            tracking.log_curves(epoch.history[["step", "loss", "val_loss"]], "step", prefix)
+            tracking.log_curves(epoch.history[["images_seen", "loss", "val_loss"]], prefix)
 
         train(data, training.process, network, training.training, folder, report)
     return folders

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.cells.archive import ImageSource
 from malaria_diffusion.cells.fingerprint import fingerprint_cells
+from malaria_diffusion.cells.grey import all_grey
 from malaria_diffusion.cells.packing import PackingParameters, pack_cells
 from malaria_diffusion.cells.split import SplitParameters, assign_splits
 from malaria_diffusion.cells.summary import summarise
 from malaria_diffusion.figures.dataset import dataset_figure
-from malaria_diffusion.pipelines import tracking
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,14 @@ def prepare_cells(
     """Pack and split in one node: an archive that cannot be split leaves the earlier cells untouched."""
     packed = pack_cells(raw_cells, packing, workspace / "packing.npy")
     table = assign_splits(packed.table, split)
-    logger.info("packed %d images of %d people", len(table), table["person"].nunique())
+    if split.person_patterns:
+        logger.info("packed %d images of %d people", len(table), table["person"].nunique())
+    else:
+        logger.warning(
+            "packed %d images. No people known (split.person_patterns is empty): each image counts as one. If some are "
+            "of one person, they train and test alike, and every number flatters",
+            len(table),
+        )
     if len(packed.rejected):
         reasons = packed.rejected["reason"].str.split(":").str[0].value_counts().to_dict()
         logger.warning("rejected %d files, see rejected_cells: %s", len(packed.rejected), reasons)
@@ -44,17 +51,11 @@ def summarise_dataset(
     split: SplitParameters,
 ) -> dict[str, Any]:
     """Count everything once; what later nodes need to know of how the cells were made, they read here."""
-    summary = summarise(cell_table, rejected_cells, packing, split) | {
+    return summarise(cell_table, rejected_cells, packing, split) | {
         "source": str(raw_cells.location),
         "fingerprint": fingerprint_cells(cells, cell_table),
+        "grey": all_grey(cells),
     }
-    tracking.set_tags(
-        dataset=summary["images"],
-        data_source=summary["source"],
-        data_fingerprint=summary["fingerprint"],
-        split=split.strategy,
-    )
-    return summary
 
 
 def draw_dataset(cell_table: pd.DataFrame, dataset_summary: dict[str, Any]) -> Figure:

@@ -74,7 +74,7 @@ def plan_training(
         len(people),
         parameter_count / 1e6,
     )
-    tracking.set_tags(training_identity=identity, data_fingerprint=cells_fingerprint)
+    tracking.set_tags(training_identity=identity)
     lineage = Lineage(
         identity=identity,
         epochs=training.epochs,
@@ -87,6 +87,7 @@ def plan_training(
         training_people_hash=fingerprint_names(people),
         training_cells=short_hashes(trained_on),
         phantom=bool(trained_on["phantom"].any()),
+        grey=data.grey,
         process=process,
         network=network,
         training=training,
@@ -118,7 +119,7 @@ def train_ddpm(
         logger.info("training %s has %d epochs behind it: %s", lineage.identity, done, todo)
 
     def report(epoch: EpochReport) -> None:
-        tracking.log_curves(epoch.history.drop(columns=["epoch", "images_seen"]), "step", "ddpm")
+        tracking.log_curves(epoch.history.drop(columns=["epoch", "step"]), "ddpm")
         if epoch.images_per_second:
             tracking.log_metrics({"ddpm": {"images_per_second": epoch.images_per_second}})
         if epoch.images is not None:
@@ -129,7 +130,7 @@ def train_ddpm(
     data = training_data(cells, cell_table, lineage.cells_fingerprint)
     history = train(data, lineage.process, lineage.network, training, folder, report)
     record = {"identity": lineage.identity, "epochs": training.epochs}
-    tracking.log_curves(history.drop(columns=["epoch", "images_seen"]), "step", "ddpm")
+    tracking.log_curves(history.drop(columns=["epoch", "step"]), "ddpm")
     return record, history
 
 
@@ -163,7 +164,9 @@ def sample_cells(ddpm: Path, sampling: SamplingParameters) -> tuple[NDArray[np.u
     model = load_model(ddpm)
     lineage = model.lineage
     labels = labels_to_sample(sampling.count, lineage.class_names)
-    images = sample(model.network, model.diffusion, labels, lineage.size, sampling, lineage.null_class)
+    images = sample(
+        model.network, model.diffusion, labels, lineage.size, sampling, lineage.null_class, grey=lineage.grey
+    )
     table = pd.DataFrame(
         {
             "index": np.arange(len(labels)),

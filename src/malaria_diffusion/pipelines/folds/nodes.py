@@ -46,7 +46,7 @@ def judge_protocols(
 
     Returns:
         One row a judged cell and protocol: protocol, fold, threshold (chosen on the fold's validation cells; one half
-        for more than two classes), and the columns of `prediction_table`.
+        without a positive class or for more than two classes), and the columns of `prediction_table`.
     """
     check_cells(cells, cell_table, dataset_summary["fingerprint"])
     protocols = {FOLDS: person_folds(cell_table, folds.number, folds.seed)}
@@ -68,9 +68,10 @@ def judge_protocols(
                 classifier,
                 workspace / "yolo",
                 weights,
-                lambda row, of=f"{protocol}.{number}": tracking.log_curves(pd.DataFrame([row]), "epoch", of),
+                lambda row, of=f"{protocol}.{number}": tracking.log_curves(pd.DataFrame([row]), of),
             )
-            threshold = choose_threshold(val, comparison.positive_class) if len(class_names) == 2 else 0.5
+            chosen = comparison.positive_class is not None and len(class_names) == 2
+            threshold = choose_threshold(val, comparison.positive_class) if chosen else 0.5
             parts.append(test.assign(protocol=protocol, fold=number, threshold=threshold))
     return pd.concat(parts, ignore_index=True)
 
@@ -86,7 +87,7 @@ def measure_protocols(
     rows = []
     for protocol, predictions in protocol_predictions.groupby("protocol", sort=False):
         judged = {"one half": predictions}
-        if predictions["label"].nunique() == 2:
+        if comparison.positive_class is not None and predictions["label"].nunique() == 2:
             judged["by validation"] = at_threshold(predictions, comparison.positive_class, predictions["threshold"])
         for rule, table in judged.items():
             metrics = classification_metrics(
@@ -100,7 +101,7 @@ def measure_protocols(
                 {"protocol": protocol, "threshold": rule, "metric": name} | metric | common
                 for name, metric in metrics.items()
             ]
-            tracking.log_metrics({f"{protocol}, threshold {rule}": metrics})
+            tracking.log_metrics({f"{protocol} - threshold {rule}": metrics})
     return pd.DataFrame(rows)
 
 

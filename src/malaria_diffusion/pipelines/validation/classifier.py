@@ -48,10 +48,9 @@ def train_yolo(
         classifier,
         workspace / "yolo",
         resolve_weights(classifier.weights, workspace),
-        lambda row: tracking.log_curves(pd.DataFrame([row]), "epoch", "classifier"),
+        lambda row: tracking.log_curves(pd.DataFrame([row]), "classifier"),
     )
-    effective = {f"classifier_effective.{name}": str(value) for name, value in history.attrs["effective"].items()}
-    tracking.set_tags(classifier_weights=classifier.weights or "from scratch", **effective)
+    tracking.log_json(history.attrs["effective"], "classifier_effective.json")
     return checkpoint, history
 
 
@@ -100,12 +99,12 @@ def measure_classifier(
         return classification_metrics(table, positive, comparison.resamples, comparison.confidence, comparison.seed)
 
     result = {"unseen": measure(test)}
-    if test["label"].nunique() == 2:
+    if positive is not None and test["label"].nunique() == 2:
         threshold = choose_threshold(val, positive)
         chosen = measure(at_threshold(test, positive, threshold))
         del chosen["auc"], chosen["ece"]  # of the probabilities, whatever the threshold
         result |= {"threshold": threshold, "unseen_at_threshold": chosen}
-    tracking.log_metrics({"accuracy": result["unseen"]["accuracy"]["value"]})
+    tracking.log_metrics({"classification": result})
     compared = predictions[predictions["compared"]]
     recognised = recognised_as_intended(
         *(compared[compared["source"] == source] for source in ("real", "synthetic")),

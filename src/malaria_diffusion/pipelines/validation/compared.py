@@ -29,9 +29,15 @@ def plan_validation(
     from malaria_diffusion.ddpm.device import resolve_device
 
     class_names = sorted(cell_table["label"].unique())
-    if comparison.positive_class not in class_names:
+    if len(class_names) < 2:
         raise UserError(
-            f"validation.comparison.positive_class is {comparison.positive_class!r}, the classes are {class_names}"
+            f"all images are of the class {class_names[0]!r}, and the validation needs a classifier, which needs two: "
+            "run `kedro run --pipelines data_processing,diffusion`"
+        )
+    if comparison.positive_class is not None and comparison.positive_class not in class_names:
+        raise UserError(
+            f"validation.comparison.positive_class is {comparison.positive_class!r}, the classes are {class_names}; "
+            "name one, or null if no class is the finding"
         )
     resolve_device(classifier.device)
     return class_names

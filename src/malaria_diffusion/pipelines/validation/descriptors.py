@@ -14,7 +14,6 @@ from malaria_diffusion.evaluation.factors import associations_kept, explained_by
 from malaria_diffusion.evaluation.parameters import ComparisonParameters
 from malaria_diffusion.figures import descriptors as figures
 from malaria_diffusion.figures.factors import acquisition_factors
-from malaria_diffusion.pipelines import tracking
 
 
 def describe_cells(
@@ -60,10 +59,6 @@ def compare_descriptors(
     cells = {side: parts["cells"] for side, parts in described_cells.items()}
     tests = distance_tests(described, cells, comparison.resamples, comparison.confidence, rng)
     found = associations(described, cells, comparison.resamples, comparison.confidence, rng)
-    for row in tests.to_dict("records"):
-        tracking.log_metrics({"descriptors": {f"{row['descriptor']}/{row['group']}": row}})
-    for row in found.differences.to_dict("records"):
-        tracking.log_metrics({"associations": {row["group"]: row}})
     return tests, found.correlations, found.differences
 
 

@@ -24,13 +24,13 @@ from malaria_diffusion.evaluation.parameters import (
     ExplanationParameters,
 )
 from malaria_diffusion.figures.explanations import explained_cells
-from malaria_diffusion.pipelines import tracking
 
 logger = logging.getLogger(__name__)
 
 DARK_SPOTS, DRAWN = "dark spots", "parasites as drawn"
 RANDOM_NETWORKS = 4
 TYPICAL_CELLS = 256
+CLASSES_EXPLAINED = 10  # the first ones of more; a hundred would take an hour and a figure of ten screens
 
 
 def explain_classifier(
@@ -50,12 +50,13 @@ def explain_classifier(
 ) -> tuple[pd.DataFrame, dict[str, ExplainedCells]]:
     """SHAP attributions of some compared cells by the trained classifier and, to check the method, by random ones.
 
+    Explained is the positive class or, without one, each cell's own; of more than ten classes the first ten.
+
     Returns:
         `results_table` for the dark spots and, where the cells are phantom cells whose parasites are known, for these
         (column mask); and the explained cells.
     """
     rng = np.random.default_rng(comparison.seed)
-    positive = class_names.index(comparison.positive_class)
     background, threshold = tuple(dataset_summary["background"]), comparison.foreground_threshold
     trained = load_predictor(yolo_classifier, device=classifier.device)
     typical = rng.permutation(np.flatnonzero(training_rows(cell_table)))[:TYPICAL_CELLS]
@@ -67,22 +68,25 @@ def explain_classifier(
     sides, drawn = {}, None
     for side, images, table in (("real", cells, cell_table), ("synthetic", synthetic_cells, synthetic_table)):
         rows = np.array(compared_rows[side])
+        rows = rows[table["label"].iloc[rows].isin(class_names[:CLASSES_EXPLAINED])]
         labels = table["label"].iloc[rows].to_numpy(dtype=str)
         units = table["person"].iloc[rows].to_numpy(dtype=str) if side == "real" else rows.astype(str)
         count = min(explanations.cells, int(np.unique(labels, return_counts=True)[1].min()))
         chosen = choose(labels, units, count, rng)
         shown = images[rows[chosen]]
-        settings = (positive, background, threshold, explanations.evaluations, comparison.seed)
+        asked = labels[chosen] if comparison.positive_class is None else [comparison.positive_class] * len(chosen)
+        positive = np.array([class_names.index(name) for name in asked])
+        settings = (background, threshold, explanations.evaluations, comparison.seed)
         by_chance = np.empty((len(shown), *shown.shape[-2:]), np.float32)
         for number, network in enumerate(random):  # each explains some, so that the ratio holds the chance of weights
             part = slice(number, None, RANDOM_NETWORKS)
             if len(shown[part]):
-                by_chance[part] = explain(network, shown[part], *settings)
+                by_chance[part] = explain(network, shown[part], positive[part], *settings)
         sides[side] = ExplainedCells(
             shown,
             foreground(shown, background, threshold),
             dark_mask(shown, background, threshold),
-            explain(trained, shown, *settings),
+            explain(trained, shown, positive, *settings),
             by_chance,
             labels[chosen],
             units[chosen],
@@ -97,9 +101,6 @@ def explain_classifier(
         known = {"real": sides["real"]._replace(masks=drawn)}
         tables.append(results_table(known, comparison.resamples, comparison.confidence, rng).assign(mask=DRAWN))
     table = pd.concat(tables, ignore_index=True)
-    for row in table.to_dict("records"):
-        name = f"{row['mask']}/{row['side']}/{row['label']}/{row['network']}"
-        tracking.log_metrics({"explanations": {name: row}})
     return table, sides
 
 
@@ -109,7 +110,7 @@ def draw_explanations(
     dataset_summary: dict[str, Any],
     comparison: ComparisonParameters,
 ) -> Figure:
-    """Cells beside what speaks for the positive class in them."""
+    """Cells beside what speaks for the positive class, or for their own, in them."""
     images = f"{dataset_summary['images']} of {dataset_summary['unseen']}"
     by_spots = explanations[explanations["mask"] == DARK_SPOTS]
     return explained_cells(explained, by_spots, comparison.positive_class, images, DARK_SPOTS)

@@ -63,7 +63,7 @@ def measure_fidelity(
     rng = np.random.default_rng(comparison.seed)
     table = fidelity_table(features, labels, comparison.resamples, comparison.confidence, rng)
     for row in table.to_dict("records"):
-        tracking.log_metrics({"fidelity": {f"{row['metric']}/{row['group']}": row}})
+        tracking.log_metrics({"fidelity": {f"{row['metric']} of {row['group']}": row["value"]}})
     return table.assign(space=feature_space.network.name, dimensions=feature_space.projection.dimensions)
 
 

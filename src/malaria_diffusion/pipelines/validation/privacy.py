@@ -16,7 +16,6 @@ from malaria_diffusion.evaluation.fidelity import ProjectedSpace
 from malaria_diffusion.evaluation.parameters import ComparisonParameters
 from malaria_diffusion.evaluation.privacy import PrivacyAudit, privacy_audit
 from malaria_diffusion.figures import privacy as figures
-from malaria_diffusion.pipelines import tracking
 
 logger = logging.getLogger(__name__)
 
@@ -88,13 +87,7 @@ def attack_membership(
 
 def summarise_privacy(novelty: PrivacyAudit, membership: Any) -> dict[str, Any]:
     """Both audits in numbers."""
-    audit = {"novelty": novelty.summary, "membership": membership.summary}
-    tracking.log_metrics({"privacy": {"membership": membership.summary}})
-    for part in ("comparison", "copies", "power"):
-        for row in novelty.summary[part]:
-            name = "/".join(str(row[key]) for key in ("space", "group", "kind") if key in row)
-            tracking.log_metrics({"privacy": {part: {name: row}}})
-    return audit
+    return {"novelty": novelty.summary, "membership": membership.summary}
 
 
 def draw_nearest_cells(novelty: PrivacyAudit) -> Figure:

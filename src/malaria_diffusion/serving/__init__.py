@@ -1,0 +1,1 @@
+"""The two models as MLflow serves them; this package imports neither Kedro nor the pipelines."""

@@ -1,0 +1,135 @@
+"""Images that are not of malaria: class folders of any kind, by one YAML file in an environment of its own."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from ..projects import ROOT, TINY, make_project
+
+pytestmark = pytest.mark.xdist_group("other images")
+
+NO_PEOPLE = {"person_patterns": [], "smear_pattern": None, "val_fraction": 0.25, "test_fraction": 0.25}
+
+# one step of everything: what is tested here is that it runs, and what it says
+SMALLEST = {
+    "diffusion": TINY["diffusion"] | {"sampling": {"count": 8, "evaluations": 4, "precision": "float32"}},
+    "validation": TINY["validation"]
+    | {
+        "comparison": {"n": 80, "resamples": 100, "permutations": 200},
+        "explanations": {"cells": 1, "evaluations": 10},
+        "utility": {"shares": [0.5, 1.0], "steps": 4, "ddpm_images": 32},
+    },
+}
+
+
+@pytest.fixture
+def project(tmp_path):
+    return make_project(tmp_path)
+
+
+def write_environment(project, name, **differs):
+    """One file, and `kedro run --env name` needs no other."""
+    folder = project.folder / "conf" / name
+    folder.mkdir(exist_ok=True)
+    (folder / "parameters.yml").write_text(yaml.safe_dump(differs))
+
+
+def merged(base, differs):
+    """`base` with what `differs`, nested."""
+    both = {key: merged(base[key], differs[key]) for key in base.keys() & differs if isinstance(base[key], dict)}
+    return base | differs | both
+
+
+def write_images(folder: Path, labels, images):
+    for number, (label, image) in enumerate(zip(labels, images, strict=True)):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / label / f"{number:04}.png")
+
+
+def read(project, path):
+    return json.loads((project.folder / "data" / path).read_text())
+
+
+def synthetic(project):
+    cells = np.load(project.folder / "data/07_model_output/synthetic_cells.npy")
+    return cells, pd.read_parquet(project.folder / "data/07_model_output/synthetic_table.parquet")
+
+
+def test_digits_go_through_the_whole_study(project):
+    digits = load_digits()
+    images = (digits.images[:600] * 255 / 16).astype(np.uint8)
+    write_images(project.folder / "data/01_raw/digits", [str(digit) for digit in digits.target[:600]], images)
+    settings = yaml.safe_load((ROOT / "conf/digits/parameters.yml").read_text())
+    write_environment(project, "digits", **merged(settings, SMALLEST))
+    printed = project.succeeds("run", "--env", "digits")
+    assert "No people known" in printed
+    summary = read(project, "03_primary/dataset_summary.json")
+    assert (summary["cells"], summary["people"], summary["grey"]) == (600, 600, True)
+    cells, table = synthetic(project)
+    assert table["label"].value_counts().to_dict() == {str(digit): 8 for digit in range(10)}
+    assert (cells == cells[:, :1]).all()  # grey, exactly
+    metrics = read(project, "08_reporting/classification_metrics.json")["unseen"]
+    assert set(metrics) == {"accuracy", "balanced_accuracy", "macro_f1", "ece"}
+    report = (project.folder / "data/08_reporting/report.html").read_text()
+    assert "The names tell no people" in report
+    assert "This run (other images)" in report
+    for word in ("parasit", "infect"):
+        assert word not in report.lower().partition('id="claims"')[0]
+
+
+def test_a_hundred_grey_classes(project):
+    rng = np.random.default_rng(0)
+    labels = [f"kind{number:03}" for number in range(100) for _ in range(40)]
+    write_images(project.folder / "data/01_raw/mine", labels, rng.integers(0, 256, (4000, 9, 7), dtype=np.uint8))
+    packing = {"size": 16}
+    settings = merged(
+        SMALLEST,
+        {
+            "diffusion": {"sampling": {"count": 4}, "training": {"quality_images": 100, "epochs": 1}},
+            "validation": {
+                "comparison": {"positive_class": None, "n": 100},
+                "classifier": {"epochs": 1},
+                "explanations": {"cells": 1},
+                "utility": {"shares": [1.0]},
+            },
+        },
+    )
+    raw = "data/01_raw/mine"
+    write_environment(
+        project,
+        "mine",
+        raw_cells=raw,
+        data_processing={"packing": packing, "split": NO_PEOPLE | {"seed": 1}},
+        **settings,
+    )
+    project.succeeds("run", "--env", "mine")
+    assert len(synthetic(project)[1]) == 400
+    tests = pd.read_csv(project.folder / "data/08_reporting/distribution_tests.csv")
+    assert set(tests["group"]) == {"all"}  # a table of a hundred classes is read by nobody
+    for figure in ("figure_0_dataset", "figure_2_synthetic", "figure_4_confusion", "synthetic_sheet"):
+        with Image.open(project.folder / f"data/08_reporting/{figure}.png") as image:
+            assert max(image.size) < 4000
+
+
+def test_one_class_is_generated_and_refused_by_the_validation_before_the_training(project):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 20, 24, 3), dtype=np.uint8)
+    write_images(project.folder / "data/01_raw/mine", ["nevus"] * 60, images)
+    settings = merged(SMALLEST, {"validation": {"comparison": {"positive_class": None}}})
+    raw = "data/01_raw/mine"
+    write_environment(
+        project, "mine", raw_cells=raw, data_processing={"packing": {"size": 16}, "split": NO_PEOPLE}, **settings
+    )
+    refused = project.fails("run", "--env", "mine")
+    assert "all images are of the class 'nevus'" in refused
+    assert "training DDPM" not in refused
+    project.succeeds("run", "--env", "mine", "--pipelines", "data_processing,diffusion")
+    cells, table = synthetic(project)
+    assert table["label"].tolist() == ["nevus"] * 8
+    assert (cells != cells[:, :1]).any()  # in colour
