@@ -65,7 +65,7 @@ class Project:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
         )
 
     def succeeds(self, *arguments: str) -> str:

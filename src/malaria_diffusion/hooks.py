@@ -6,6 +6,7 @@ import difflib
 import logging
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -18,7 +19,7 @@ from kedro.validation import ParameterValidationError
 
 from malaria_diffusion.cells.fetch import is_url
 from malaria_diffusion.datasets.if_present import IfPresent
-from malaria_diffusion.datasets.store import check_store
+from malaria_diffusion.datasets.store import check_package, check_store
 from malaria_diffusion.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -44,15 +45,16 @@ class GuidanceHooks:
             said = re.sub(r" \[type=.*?, input_value=(.*), input_type=\w+\]", r", found \1", said)
             raise click.ClickException(said) from error
 
-    @hook_impl
+    @hook_impl(tryfirst=True)
     def after_catalog_created(self, conf_catalog: dict[str, Any]) -> None:
-        """Note the places outside this machine; none of their packages may be installed."""
+        """Note the places outside this machine, and check that there are packages for them."""
         self._stores = sorted({place.rpartition("/")[0] for place in _remote_places(conf_catalog)})
+        _for_each_store(check_package, self._stores)
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Check stores, unknown parameters, inputs, what sampling leaves to validation, and initial weights."""
-        self._refuse_unreachable_stores()
+        _for_each_store(check_store, self._stores)
         self._refuse_unknown_parameters(catalog)
         self._refuse_missing_inputs(pipeline, catalog)
         self._refuse_one_sided_sampling(pipeline, catalog)
@@ -66,13 +68,6 @@ class GuidanceHooks:
             error = error.__cause__
         if isinstance(error, UserError):
             raise click.ClickException(str(error)) from error
-
-    def _refuse_unreachable_stores(self) -> None:
-        for url in self._stores:
-            try:
-                check_store(url)
-            except UserError as error:
-                raise click.ClickException(str(error)) from error
 
     def _refuse_unknown_parameters(self, catalog: CatalogProtocol) -> None:
         known = {name.removeprefix("params:") for flow in pipelines.values() for name in _parameters(flow)}
@@ -160,6 +155,14 @@ def is_main_process() -> bool:
 
 def _parameters(pipeline: Pipeline) -> set[str]:
     return {name for name in pipeline.inputs() if name.startswith("params:")}
+
+
+def _for_each_store(check: Callable[[str], None], urls: list[str]) -> None:
+    for url in urls:
+        try:
+            check(url)
+        except UserError as error:
+            raise click.ClickException(str(error)) from error
 
 
 def _remote_places(entries: dict[str, Any]) -> list[str]:

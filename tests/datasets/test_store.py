@@ -7,7 +7,7 @@ import pytest
 from kedro.io import DatasetError
 
 from malaria_diffusion.datasets.finished import FinishedPath
-from malaria_diffusion.datasets.store import check_store
+from malaria_diffusion.datasets.store import check_package, check_store
 from malaria_diffusion.errors import UserError
 
 MEMORY = fsspec.filesystem("memory")
@@ -116,10 +116,11 @@ def test_a_damaged_download_is_refused_and_not_kept(url, here, elsewhere, folder
 
 
 def test_a_store_is_checked_before_any_work(url, monkeypatch):
+    check_package(url)
     check_store(url)
     assert not MEMORY.exists(f"{url}/.writable")
     with pytest.raises(UserError, match=r"^nosuch://bucket: cannot be reached from here"):
-        check_store("nosuch://bucket")
+        check_package("nosuch://bucket")
     monkeypatch.setattr(type(MEMORY), "pipe_file", lambda *_: 1 / 0)
     with pytest.raises(UserError, match=r"nothing can be written there \(ZeroDivisionError"):
         check_store(url)

@@ -87,19 +87,28 @@ class Store:
         return local
 
 
-def check_store(url: str) -> None:
-    """Make sure, before any work, that results can be written below `url`.
+def check_package(url: str) -> None:
+    """Make sure that there is a package for this kind of store.
 
     Raises:
-        UserError: the package for this kind of store is not installed, or nothing can be written.
+        UserError: it is not installed, or nobody knows such a store.
     """
     try:
-        files, place = fsspec.core.url_to_fs(url.rstrip("/"))
+        fsspec.get_filesystem_class(url.partition("://")[0])
     except (ImportError, ValueError) as error:
         raise UserError(
             f"{url}: cannot be reached from here ({error}); for S3: pip install 'malaria_diffusion[cloud]'"
         ) from error
+
+
+def check_store(url: str) -> None:
+    """Make sure, before any work, that results can be written below `url`.
+
+    Raises:
+        UserError: nothing can be written.
+    """
     try:
+        files, place = fsspec.core.url_to_fs(url.rstrip("/"))
         files.pipe_file(f"{place}/.writable", b"")
         files.rm_file(f"{place}/.writable")
     except Exception as error:  # every fsspec backend raises its own kinds
