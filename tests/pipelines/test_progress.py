@@ -62,6 +62,7 @@ def test_a_run_says_each_step_and_warns_of_nothing(tmp_path):
     project = make_project(tmp_path)
     printed = project.succeeds("run", "--pipeline", "data_processing")
     assert "WARNING" not in printed
+    assert "WARNING" not in project.succeeds("run", "--pipeline", "data_processing", "--tags", "data_processing")
     for step in (1, 2, 3):
         assert f"[{step}/3] " in printed
     assert "packing cells: 100%" in printed
