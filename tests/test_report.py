@@ -148,7 +148,13 @@ def made(phantom=False, strategy="person", **changes):
     """Results of a run; `changes` replace tables."""
     test = {"people": 6, "cells": 60}
     dataset = {"images": "phantom cells" if phantom else "real cells", "cells": 240, "people": 24, "audit": 30}
-    dataset |= {"rejected": 1, "rejected_by_reason": {"unreadable": 1}, "size": 16, "split_strategy": strategy}
+    dataset |= {
+        "classes": ["Parasitized", "Uninfected"],
+        "rejected": 1,
+        "rejected_by_reason": {"unreadable": 1},
+        "size": 16,
+        "split_strategy": strategy,
+    }
     dataset |= {"split_seed": 7, "unseen": "unseen people" if strategy == "person" else "unseen images"}
     dataset |= {"source": "cells.zip", "fingerprint": FINGERPRINT, "splits": {"test": test}}
     terms = {"total": 3.9, "standard_error": 0.03, "middle": 3.0, "reconstruction": 0.9}
@@ -190,7 +196,7 @@ def made(phantom=False, strategy="person", **changes):
             ]
         ),
         "acquisition_untestable": pd.DataFrame(
-            [{"target": "infection status", "factor": "day", "scope": "people", "reason": "4 people"}]
+            [{"target": "positive class", "factor": "day", "scope": "people", "reason": "4 people"}]
         ),
         "acquisition_kept": pd.DataFrame([{"factor": "hue", "margin": 0.3, "verdict": "loses"} | delta]),
         "fidelity_metrics": fidelity(),
@@ -451,6 +457,15 @@ def test_phantom_cells_settle_nothing_but_cost_and_show_all_numbers():
     page = Page(rendered(made(phantom=True)))
     assert "These are phantom cells." in page.text
     assert "not testable here phantom cells" in page.text
+
+
+def test_other_images_settle_nothing_but_cost_either():
+    other = made()
+    other = other._replace(dataset_summary=other.dataset_summary | {"classes": ["0", "1"]})
+    judged_here = claims.paper_claims(other, summary_of(other))
+    settled = {claim.what for claim in judged_here if claim.judged.verdict is not Verdict.NOT_TESTABLE}
+    assert settled == {"Training with more steps takes longer"}
+    assert "This run (other images)" in Page(rendered(other)).text
 
 
 def test_privacy_is_never_called_safe():

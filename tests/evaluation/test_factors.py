@@ -84,7 +84,7 @@ def test_a_planted_factor_is_found_and_an_unrelated_one_is_not():
     unseen["predicted"] = np.where(unseen["saturation"] > 1, "neither", unseen["label"])
     table = explained(unseen, floor, synthetic).table
     for target, planted in (
-        ("infection status", "brightness"),
+        ("positive class", "brightness"),
         ("classifier error", "saturation"),
         ("real against synthetic", "focus"),
         ("real against real", None),
@@ -97,8 +97,8 @@ def test_a_planted_factor_is_found_and_an_unrelated_one_is_not():
                 assert part.loc[factor, "low"] - 0.05 < 0.5 < part.loc[factor, "high"] + 0.05
         assert (part.loc[ALL_IMAGE_FACTORS, "low"] > 0.6) == (planted is not None)
     within = rows(table, scope="within person")
-    assert set(within["target"]) == {"infection status", "classifier error"}
-    assert rows(within, target="infection status", factor="brightness")["low"].item() > 0.7
+    assert set(within["target"]) == {"positive class", "classifier error"}
+    assert rows(within, target="positive class", factor="brightness")["low"].item() > 0.7
 
 
 def test_a_factor_may_rise_and_fall():
@@ -106,7 +106,7 @@ def test_a_factor_may_rise_and_fall():
     unseen = side(rng)
     unseen["label"] = np.where(unseen["hue"].abs() > 0.8, ILL, HEALTHY)
     table = rows(explained(unseen, side(rng), synthetic_side(rng, 100)).table, factor="hue", scope="people")
-    assert rows(table, target="infection status")["low"].item() > 0.9
+    assert rows(table, target="positive class")["low"].item() > 0.9
     assert abs(cliffs_delta(unseen["hue"].to_numpy(), (unseen["label"] == ILL).to_numpy(), np.ones((1, 480)))[0]) < 0.3
 
 
@@ -123,7 +123,7 @@ def test_a_factor_of_the_person_must_carry_over_to_others():
         aucs.append(factors._ordered(score, truth, fold, unit, np.ones((1, len(unit))), 0.95)[0])
     assert abs(np.mean(aucs) - 0.5) < 0.06
     found = explained(unseen, side(rng), synthetic_side(rng, 100), 100)
-    reason = rows(found.untestable, factor="day", target="infection status", scope="within person")["reason"].item()
+    reason = rows(found.untestable, factor="day", target="positive class", scope="within person")["reason"].item()
     assert "more than one value" in reason
 
 
@@ -173,13 +173,13 @@ def test_what_cannot_be_tested_says_why_and_nothing_is_missing():
     found = explained(unseen, side(rng), synthetic_side(rng))
     for part in found:
         assert not part.isna().any(axis=None)
-    reasons = rows(found.untestable, target="infection status", scope="people").set_index("factor")["reason"]
+    reasons = rows(found.untestable, target="positive class", scope="people").set_index("factor")["reason"]
     assert "known for 0 of 479 cells" in reasons["day"]
     assert "1 people" in reasons["microscope"]
     assert "known for 20 of 479 cells" in reasons["microscope"]
     assert "the same for all cells" in reasons["hue"]
     assert "classifier error" not in set(found.table["target"])  # it makes none
-    assert (rows(found.table, target="infection status", factor="focus")["cells"] == 479).all()
+    assert (rows(found.table, target="positive class", factor="focus")["cells"] == 479).all()
     assert rows(found.table, target="real against synthetic", factor="hue")["people"].item() == 24
 
 

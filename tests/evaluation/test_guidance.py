@@ -25,7 +25,7 @@ def images(rng, labels, contrast=40.0):
 
 
 def fake_model(null_class=2):
-    lineage = SimpleNamespace(null_class=null_class, size=8, class_names=["dark", "bright"])
+    lineage = SimpleNamespace(null_class=null_class, size=8, class_names=["dark", "bright"], grey=False)
     return SimpleNamespace(network=None, diffusion=None, lineage=lineage)
 
 
@@ -34,7 +34,7 @@ def table(monkeypatch):
     """Scales that are right (1), ignore the class (2), are too even (3), or draw one image over and over (6)."""
     asked = []
 
-    def sample(network, diffusion, labels, size, parameters, null_class):
+    def sample(network, diffusion, labels, size, parameters, null_class, grey):
         asked.append((parameters.guidance, parameters.seed, null_class))
         rng = np.random.default_rng(parameters.seed)
         match parameters.guidance:

@@ -120,6 +120,8 @@ def test_another_identity_goes_to_its_own_folder_and_a_longer_one_continues(trai
     assert "never shortened" in trained.fails(*arguments, "diffusion.training.epochs=1")
     trained.succeeds(*arguments, "diffusion.training.seed=1")
     assert len(set(folders.iterdir()) - before) == 1
+    name = "diffusion (train_ddpm) on phantom cells, 2 epochs, training.seed=1"
+    assert runs(trained)["tags.mlflow.runName"].iloc[0] == name
 
 
 def test_the_report_stands_alone_and_says_phantom(validated):
@@ -170,15 +172,13 @@ def test_mlflow_holds_parameters_curves_metrics_and_artefacts(validated):
     }
     diffusion = found[found["tags.pipeline"] == "diffusion"].iloc[0]  # the last: its history is in the catalog
     assert client.list_artifacts(diffusion["run_id"], "ddpm_samples")
-    for run, key, history in (
-        (diffusion, "ddpm/loss", "training_history"),
-        (validation, "classifier/val_accuracy", "yolo_history"),
+    for run, model, column, history in (
+        (diffusion, "ddpm", "loss", "training_history"),
+        (validation, "classifier", "val_accuracy", "yolo_history"),
     ):
-        logged = [(point.step, point.value) for point in client.get_metric_history(run["run_id"], key)]
-        table = pd.read_csv(validated.folder / f"data/06_models/{history}.csv")
-        column = key.split("/")[1]
-        told = table.dropna(subset=column)[["images_seen", column]].to_numpy()
-        assert logged == [(seen, pytest.approx(value)) for seen, value in told]
+        logged = [(point.step, point.value) for point in client.get_metric_history(run["run_id"], f"{model}/{column}")]
+        table = pd.read_csv(validated.folder / f"data/06_models/{history}.csv").dropna(subset=column)
+        assert logged == [(seen, pytest.approx(value)) for seen, value in table[["images_seen", column]].to_numpy()]
         assert len(logged) > 1
 
 
@@ -206,8 +206,6 @@ def test_every_run_says_what_it_is(validated, finished):
     assert finished["validation"]["tags.training_identity"] == summary["ddpm"]["identity"]
     assert finished["diffusion"]["tags.training_identity"] == summary["ddpm"]["identity"]
     assert finished["validation"]["tags.classifier_weights"] == "from scratch"
-    other = runs(validated)["tags.mlflow.runName"]
-    assert "diffusion (train_ddpm) on phantom cells, 2 epochs, training.seed=1" in set(other)
 
 
 def test_the_cells_are_an_input_of_every_run_with_their_fingerprint(validated, finished):
@@ -245,9 +243,6 @@ def test_a_finished_model_is_registered_once(validated, finished):
         loaded = mlflow.pyfunc.load_model(f"models:/{registered}/1")
         assert loaded.metadata.signature.inputs
         assert loaded.metadata.saved_input_example_info
-    before = len(client.search_model_versions("name = 'malaria_diffusion-ddpm'"))
-    validated.succeeds("run", "--pipeline", "diffusion", "--to-nodes", "export_ddpm")
-    assert len(client.search_model_versions("name = 'malaria_diffusion-ddpm'")) == before
 
 
 TABLES = [
@@ -356,6 +351,28 @@ def test_a_model_that_knows_the_test_people_is_refused(validated):
     assert "that now validate or test" in message
     assert "Traceback" not in message
     assert "kedro run --pipeline diffusion" in message
+
+
+def test_a_training_that_was_finished_adds_no_version(validated):
+    def versions():
+        return {version.version for version in mlflow.MlflowClient().search_model_versions("name LIKE '%-ddpm'")}
+
+    arguments = (
+        "run",
+        "--pipeline",
+        "diffusion",
+        "--to-nodes",
+        "diffusion.export_ddpm",
+        "--params",
+        "diffusion.training.seed=3",
+    )
+    runs(validated)  # sets the tracking server
+    before = versions()
+    validated.succeeds(*arguments)
+    (new,) = versions() - before
+    validated.succeeds(*arguments)
+    assert versions() == before | {new}
+    assert set(runs(validated)["tags.model.ddpm"].iloc[:2]) == {f"malaria_diffusion-ddpm/{new}"}
 
 
 def test_a_killed_run_continues_its_training_and_its_mlflow_run(validated):
