@@ -193,7 +193,7 @@ def _title(run_params: dict[str, Any], parameters: dict[str, Any], images: str |
     """A run's name: what was done, to which images if that is known, how long, and what was changed."""
     what = _pipeline_name(run_params).replace("__default__", "study")
     parts_of_it = ("namespaces", "tags", "node_names", "from_nodes", "to_nodes")
-    chosen = [name for part in parts_of_it for name in run_params.get(part) or ()]
+    chosen = [name.rpartition(".")[2] for part in parts_of_it for name in run_params.get(part) or ()]
     if chosen:
         what += f" ({', '.join(chosen)})"
     if images:

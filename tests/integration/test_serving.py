@@ -34,7 +34,7 @@ def study(tmp_path_factory):
         project.variables["MLFLOW_TRACKING_URI"] = uri
         project.succeeds("run", "--pipeline", "data_processing")
         project.succeeds("run", "--pipeline", "diffusion")
-        project.succeeds("run", "--pipeline", "validation", "--to-nodes", "train_yolo")
+        project.succeeds("run", "--pipeline", "validation", "--to-nodes", "validation.classifier.train_yolo")
         yield project
 
 
@@ -132,7 +132,7 @@ def test_an_unknown_class_is_named(served):
 
 
 def test_the_how_to_s_requests_are_answered(addresses, tmp_path):
-    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "docs/mlflow.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs/mlflow.md").read_text(), re.DOTALL)
     (script,) = (block for block in blocks if "curl" in block)
     for name, documented in (("ddpm", "http://127.0.0.1:5001"), ("classifier", "http://127.0.0.1:5002")):
         assert documented in script

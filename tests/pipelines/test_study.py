@@ -232,6 +232,7 @@ def test_the_python_of_the_how_to_finds_runs_and_models(finished, validated, mon
 
 def test_a_finished_model_is_registered_once(validated, finished):
     client = mlflow.MlflowClient()
+    signatures = {}
     for name, pipeline in (("ddpm", "diffusion"), ("classifier", "validation")):
         registered = f"malaria_diffusion-{name}"
         assert finished[pipeline][f"tags.model.{name}"] == f"{registered}/1"
@@ -241,8 +242,12 @@ def test_a_finished_model_is_registered_once(validated, finished):
         assert first.run_id == finished[pipeline]["run_id"]
         assert first.tags["images"] == "phantom cells"
         loaded = mlflow.pyfunc.load_model(f"models:/{registered}/1")
-        assert loaded.metadata.signature.inputs
+        signatures[name] = loaded.metadata.signature
         assert loaded.metadata.saved_input_example_info
+    assert signatures["ddpm"].inputs.input_names() == ["label", "count", "seed"]
+    assert signatures["ddpm"].outputs.inputs[0].shape == (-1, 16, 16, 3)
+    assert signatures["classifier"].inputs.inputs[0].shape == (-1, -1, -1, 3)
+    assert signatures["classifier"].outputs.input_names() == ["Parasitized", "Uninfected"]
 
 
 TABLES = [
