@@ -67,7 +67,6 @@ def numbers(value):
     return [value] if isinstance(value, int | float) else []
 
 
-@pytest.mark.xdist_group("training_speed")
 def test_training_speed(training_speed):
     found = training_speed["batches"]["4"]
     assert {"ours_eager", "ours_compiled"} <= found["images_per_second"].keys()
@@ -78,7 +77,6 @@ def test_training_speed(training_speed):
 
 
 @needs_peer
-@pytest.mark.xdist_group("training_speed")
 def test_training_speed_beside_diffusers(training_speed):
     found = training_speed["batches"]["4"]
     assert {"peer_default", "peer_best"} <= found["images_per_second"].keys()
@@ -95,7 +93,6 @@ def test_feed_speed(tmp_path):
     assert all(math.isfinite(found[key]) for key in ("cost_share", "feed_to_steps", "feed_to_peer", "goal"))
 
 
-@pytest.mark.xdist_group("memory")
 def test_memory(memory):
     ours = {"training_accumulation_1", "training_accumulation_4", "sampling_few", "sampling_many"}
     assert ours <= memory["peak_mib"].keys()
@@ -106,13 +103,11 @@ def test_memory(memory):
 
 
 @needs_peer
-@pytest.mark.xdist_group("memory")
 def test_memory_beside_diffusers(memory):
     assert {"peer_training", "peer_training_mixed"} <= memory["peak_mib"].keys()
     assert all(is_positive(memory[key]) for key in ("ratio_to_peer", "ratio_to_peer_mixed"))
 
 
-@pytest.mark.xdist_group("resume_cost")
 def test_resume_cost(resume_cost):
     parts = {"imports", "building", "loading", "first_step", "total"}
     assert resume_cost["restart_seconds"]["ours"].keys() == parts
@@ -124,7 +119,6 @@ def test_resume_cost(resume_cost):
 
 
 @needs_peer
-@pytest.mark.xdist_group("resume_cost")
 def test_resume_cost_beside_accelerate(resume_cost):
     assert "peer" in resume_cost["restart_seconds"]
     assert all(is_positive(resume_cost[key]) for key in ("restart_ratio_to_peer", "save_ratio_to_peer"))
@@ -249,7 +243,6 @@ for name in {scripts}:
     assert all(f"usage: {name}" in result.stdout for name in scripts)
 
 
-@pytest.mark.xdist_group("classifier_parity")
 def test_classifier_parity(tmp_path):
     rng = np.random.default_rng(0)
     splits = np.repeat(["train", "val", "test"], [16, 8, 8])

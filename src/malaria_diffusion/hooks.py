@@ -104,7 +104,7 @@ class GuidanceHooks:
                 )
 
     def _refuse_to_overwrite(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        if "synthetic_images" in pipeline.all_outputs():
+        if is_main_process() and "synthetic_images" in pipeline.all_outputs():
             try:
                 catalog["synthetic_images"].check()
             except UserError as error:
@@ -138,7 +138,7 @@ class LauncherHooks:
             )
         if not is_main_process():
             logging.getLogger("malaria_diffusion").setLevel(logging.WARNING)
-            logging.getLogger("kedro").setLevel(logging.WARNING)
+            logging.getLogger("kedro").setLevel(logging.ERROR)  # it warns of every dataset that is replaced here
             for name in pipeline.all_outputs():
                 catalog[name] = MemoryDataset(copy_mode="assign")
 

@@ -103,7 +103,6 @@ def test_quick_attention_is_the_same_attention(network_parameters):
     assert torch.allclose(usual, quick, rtol=0, atol=1e-5)
 
 
-@pytest.mark.xdist_group("compile")
 def test_compiled_steps_are_those_of_an_eager_training(run, tmp_path):
     """Takes a minute: the compiler itself runs."""
     changes = {"network": TINIEST, "epochs": 1, "learning_rate": 3e-4}

@@ -24,8 +24,6 @@ from malaria_diffusion.ddpm.training import BEST, CHECKPOINT, load_best_weights,
 from . import trainings
 from .trainings import STEPS, farthest, state_of
 
-pytestmark = pytest.mark.xdist_group("processes")
-
 CASES = {
     "plain": {},
     "accumulation": {"accumulation": 2, "optimizer": "adamw", "weight_decay": 0.1},

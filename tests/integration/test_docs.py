@@ -14,7 +14,7 @@ import pytest
 
 from ..projects import ROOT, make_project
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("docs")]
+pytestmark = pytest.mark.integration
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)

@@ -7,22 +7,23 @@ import subprocess
 import time
 import urllib.request
 
-import boto3
 import mlflow
 import numpy as np
 import pytest
 import yaml
 
 from ..projects import SCRIPTS, make_project
-from .serving import free_port
+from .servers import free_port
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("object_store")]
+pytestmark = pytest.mark.integration
 PLACES = {"models": "s3://studies/tiny/models", "reports": "s3://studies/tiny/reports"}
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     """A client of moto's S3 server, which runs in a process of its own, with an empty bucket."""
+    import boto3  # of the extra `integration`, which collecting must not need
+
     address = f"http://127.0.0.1:{free_port()}"
     command = [SCRIPTS / "moto_server", "-H", "127.0.0.1", "-p", address.rpartition(":")[2]]
     with (

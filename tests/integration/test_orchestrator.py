@@ -9,7 +9,7 @@ import pytest
 
 from ..projects import SCRIPTS, make_project
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("orchestrator")]
+pytestmark = pytest.mark.integration
 
 DAG = "malaria-diffusion"
 READ_DAG = """

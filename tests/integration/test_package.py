@@ -15,7 +15,7 @@ from malaria_diffusion import __version__
 
 from ..projects import TINY, make_project
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("package")]
+pytestmark = pytest.mark.integration
 
 # `kedro package`, but that the build takes setuptools from here and not from a registry
 PACKAGE = """

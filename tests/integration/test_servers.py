@@ -7,7 +7,7 @@ import pytest
 from ..projects import make_project
 from .servers import serving
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("servers")]
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from malaria_diffusion.evaluation.classifier import predict
 from ..projects import ROOT, SCRIPTS, TINY, make_project
 from .servers import free_port, running
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("serving")]
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 
 from ..projects import SCRIPTS, make_project
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("two machines")]
+pytestmark = pytest.mark.integration
 
 
 def test_two_launchers_train_one_model(tmp_path):

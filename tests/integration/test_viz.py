@@ -13,7 +13,7 @@ import pytest
 from ..projects import LAYERS, make_project
 from .servers import serving
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("viz")]
+pytestmark = pytest.mark.integration
 
 CHROMIUM = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
 CHROMIUM += "--disable-component-update --disable-sync"

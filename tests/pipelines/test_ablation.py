@@ -11,8 +11,6 @@ import pytest
 
 from ..projects import TINY, make_project
 
-pytestmark = pytest.mark.xdist_group("ablation")
-
 # 10 steps are to this study what 1,000 are to the paper's
 ABLATION = {"timesteps": [4, 6, 10], "reference_timesteps": 10, "epochs": 1, "seeds": [0], "images": 20}
 RUN = ("run", "--pipeline", "ablation")

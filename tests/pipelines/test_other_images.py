@@ -12,8 +12,6 @@ from sklearn.datasets import load_digits
 
 from ..projects import ROOT, TINY, make_project
 
-pytestmark = pytest.mark.xdist_group("other images")
-
 NO_PEOPLE = {"person_patterns": [], "smear_pattern": None, "val_fraction": 0.25, "test_fraction": 0.25}
 
 # one step of everything: what is tested here is that it runs, and what it says
@@ -96,7 +94,7 @@ def test_a_hundred_grey_classes(project):
                 "comparison": {"positive_class": None, "n": 100},
                 "classifier": {"epochs": 1},
                 "explanations": {"cells": 1},
-                "utility": {"shares": [1.0]},
+                "utility": {"shares": [1.0], "steps": 60},
             },
         },
     )

@@ -5,8 +5,6 @@ import yaml
 
 from ..projects import TINY, make_project
 
-pytestmark = pytest.mark.xdist_group("refusals")
-
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):

@@ -13,7 +13,6 @@ from malaria_diffusion.ddpm.network import build_network
 
 from ..projects import ROOT, TINY, make_project
 
-pytestmark = pytest.mark.xdist_group("sampling")
 SETTINGS = "diffusion.sampling.count.Parasitized=3,diffusion.sampling.count.Uninfected=40,diffusion.sampling.seed=7"
 
 

@@ -16,8 +16,6 @@ import yaml
 from ..notebooks import pictures, run_notebook
 from ..projects import ROOT, TINY, make_project
 
-pytestmark = pytest.mark.xdist_group("study")
-
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
