@@ -83,15 +83,15 @@ def test_digits_go_through_the_whole_study(project):
 
 def test_a_hundred_grey_classes(project):
     rng = np.random.default_rng(0)
-    labels = [f"kind{number:03}" for number in range(100) for _ in range(40)]
-    write_images(project.folder / "data/01_raw/mine", labels, rng.integers(0, 256, (4000, 9, 7), dtype=np.uint8))
+    labels = [f"kind{number:03}" for number in range(100) for _ in range(60)]
+    write_images(project.folder / "data/01_raw/mine", labels, rng.integers(0, 256, (6000, 9, 7), dtype=np.uint8))
     packing = {"size": 16}
     settings = merged(
         SMALLEST,
         {
-            "diffusion": {"sampling": {"count": 4}, "training": {"quality_images": 100, "epochs": 1}},
+            "diffusion": {"sampling": {"count": 6}, "training": {"quality_images": 100, "epochs": 1}},
             "validation": {
-                "comparison": {"positive_class": None, "n": 100},
+                "comparison": {"positive_class": None, "n": 600},
                 "classifier": {"epochs": 1},
                 "explanations": {"cells": 1},
                 "utility": {"shares": [1.0], "steps": 60},
@@ -107,7 +107,7 @@ def test_a_hundred_grey_classes(project):
         **settings,
     )
     project.succeeds("run", "--env", "mine")
-    assert len(synthetic(project)[1]) == 400
+    assert len(synthetic(project)[1]) == 600
     tests = pd.read_csv(project.folder / "data/08_reporting/distribution_tests.csv")
     assert set(tests["group"]) == {"all"}  # a table of a hundred classes is read by nobody
     for figure in ("figure_0_dataset", "figure_2_synthetic", "figure_4_confusion", "synthetic_sheet"):

@@ -16,7 +16,7 @@ from malaria_diffusion.ddpm.device import resolve_device, resolve_precision
 from malaria_diffusion.ddpm.keyed import Purpose, keyed_generator
 from malaria_diffusion.ddpm.parameters import Clipping, SamplingParameters, Solver
 from malaria_diffusion.ddpm.process import DYNAMIC_LIMIT, DYNAMIC_QUANTILE, GaussianDiffusion
-from malaria_diffusion.ddpm.processes import join_processes
+from malaria_diffusion.ddpm.processes import Processes, join_processes
 from malaria_diffusion.errors import UserError
 
 # Where the fast solvers begin at the latest, as sqrt((1 - alpha_bar) / alpha_bar): the end of the linear schedule. From
@@ -82,6 +82,7 @@ def sample(
     null_class: int | None = None,
     progress: bool = True,
     grey: bool = False,
+    processes: Processes | None = None,
 ) -> NDArray[np.uint8]:
     """Generate one image for each of `labels`; several processes share the work and all get the result.
 
@@ -97,11 +98,12 @@ def sample(
         null_class: The class that stands for none, if the network knows one.
         progress: Show a bar.
         grey: The network was trained on grey images: the mean of the three channels goes into each of them.
+        processes: Who shares the work; all of this run unless given.
 
     Returns:
         uint8, (N, 3, size, size), RGB.
     """
-    processes = join_processes(resolve_device(parameters.device))
+    processes = processes or join_processes(resolve_device(parameters.device))
     mine = processes.share(len(labels))
     images = np.empty((len(mine), 3, size, size), dtype=np.uint8)
     evaluations = parameters.evaluations or diffusion.timesteps

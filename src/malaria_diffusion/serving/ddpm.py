@@ -42,6 +42,7 @@ class ServedDDPM:
             UserError: a class is not known.
             pydantic.ValidationError: a count or seed is out of range, or the solver's settings contradict each other.
         """
+        from malaria_diffusion.ddpm.processes import Processes
         from malaria_diffusion.ddpm.sampling import sample
 
         network, diffusion, lineage = self._model
@@ -53,7 +54,17 @@ class ServedDDPM:
             parameters = SamplingParameters(count=int(count), seed=int(seed), **self._sampling)
             planned.append((np.full(int(count), lineage.class_names.index(label)), parameters))
         generated = [
-            sample(network, diffusion, labels, lineage.size, parameters, lineage.null_class, progress=False)
+            sample(
+                network,
+                diffusion,
+                labels,
+                lineage.size,
+                parameters,
+                lineage.null_class,
+                progress=False,
+                grey=lineage.grey,
+                processes=Processes(0, 1),  # whoever asks, asks one process
+            )
             for labels, parameters in planned
         ]
         return np.concatenate(generated).transpose(0, 2, 3, 1)
