@@ -57,7 +57,7 @@ def choose_cells(
     Returns:
         Rows of synthetic_table for "synthetic", and of cell_table for "real" (test split) and "floor" (training split
         without audit cells), as many of each; of cell_table for "val", at most as many: the floor of what the
-        classifier says, as it was trained on the other one. Both classes are equal in each.
+        classifier says, as it was trained on the other one. All classes are equal in each.
     """
     check_cells(cells, cell_table, dataset_summary["fingerprint"])
     sample = "run `kedro run --pipeline diffusion` first"
@@ -78,7 +78,7 @@ def choose_cells(
         "real": balanced_rows(test["label"], number, rng),
         "floor": balanced_rows(trained_on["label"], number, rng),
         "synthetic": balanced_rows(synthetic_table["label"], number, rng),
-        "val": balanced_rows(val["label"], per_class_number(2 * number, val), rng),
+        "val": balanced_rows(val["label"], per_class_number(number * test["label"].nunique(), val), rng),
     }
     logger.info("comparing %d synthetic with %d unseen cells", len(rows["synthetic"]), len(rows["real"]))
     return {side: chosen.tolist() for side, chosen in rows.items()}
