@@ -21,6 +21,7 @@ from malaria_diffusion.cells.fetch import is_url
 from malaria_diffusion.datasets.if_present import IfPresent
 from malaria_diffusion.datasets.store import check_package, check_store
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.tracking_hooks import flat
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class GuidanceHooks:
     def _refuse_unknown_parameters(self, catalog: CatalogProtocol) -> None:
         known = {name.removeprefix("params:") for flow in pipelines.values() for name in _parameters(flow)}
         known |= CATALOG_PARAMETERS
-        for path in _paths(catalog.load("parameters")):
+        for path in flat(catalog.load("parameters")):  # leaves that no typed model has taken
             if not any(path == key or path.startswith(key + ".") for key in known):
                 near = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
                 hint = f"; did you mean something in {near[0]!r}?" if near else f"; known are {sorted(known)}"
@@ -174,12 +175,3 @@ def _remote_places(entries: dict[str, Any]) -> list[str]:
         elif name == "filepath" and is_url(str(entry)):
             places.append(entry)
     return places
-
-
-def _paths(values: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted paths of all leaves that no typed model has taken."""
-    paths = []
-    for key, value in values.items():
-        path = f"{prefix}{key}"
-        paths += _paths(value, path + ".") if isinstance(value, dict) else [path]
-    return paths

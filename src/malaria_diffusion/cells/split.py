@@ -81,8 +81,8 @@ def assign_splits(table: pd.DataFrame, parameters: SplitParameters) -> pd.DataFr
     """Add the columns person, smear, split ("train", "val", "test") and audit (bool).
 
     Each person draws a keyed number, which the fractions cut. The draw depends on nobody else, so a person's split is
-    the same in any archive of any size; it is therefore the same in every stratum, of people ever infected and never
-    infected, whose shares follow the fractions as closely as chance has it. `check_splits` refuses a split that lacks
+    the same in any archive of any size; it is therefore the same in every stratum, of people who carry the same
+    classes, whose shares follow the fractions as closely as chance has it. `check_splits` refuses a split that lacks
     a class.
 
     Args:
@@ -123,7 +123,7 @@ def training_rows(table: pd.DataFrame) -> pd.Series:
 
 
 def strata(table: pd.DataFrame) -> pd.Series:
-    """Per person the classes they carry, as "A+B": for cells, ever-infected and never-infected people."""
+    """Per person the classes they carry, as "A+B"."""
     return table.groupby("person")["label"].agg(lambda labels: "+".join(sorted(set(labels))))
 
 

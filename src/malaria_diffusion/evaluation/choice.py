@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.errors import UserError
 
-MOST_CLASSES = 10
+MOST_CLASSES = 10  # that are compared, explained and shown one by one
 
 
 def per_class_number(n: int, *tables: pd.DataFrame) -> int:
@@ -31,7 +31,7 @@ def per_class_number(n: int, *tables: pd.DataFrame) -> int:
 
 
 def compared_groups(labels: pd.Series, least: int = 1) -> list[str]:
-    """What is compared: "all", and each class where there are at most ten, each of at least `least` images.
+    """What is compared: "all", and each class where there are at most `MOST_CLASSES`, each of at least `least` images.
 
     A table of a hundred classes is read by nobody, and one of a hundred tests always stands out.
     """

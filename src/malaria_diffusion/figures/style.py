@@ -7,11 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from malaria_diffusion.evaluation.choice import MOST_CLASSES
+
 REAL = "#1f77b4"
 SYNTHETIC = "#d95f02"
 FLOOR = "#7f7f7f"
 DPI = 150
-MOST_CLASSES = 10  # that a figure shows one by one
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from malaria_diffusion.figures.style import FLOOR, MOST_CLASSES, REAL, SYNTHETIC, new_figure, show_image
+from malaria_diffusion.evaluation.choice import MOST_CLASSES
+from malaria_diffusion.figures.style import FLOOR, REAL, SYNTHETIC, new_figure, show_image
 
 SAMPLES = 20
 

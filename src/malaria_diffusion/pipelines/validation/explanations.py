@@ -14,6 +14,7 @@ from malaria_diffusion.cells.packing import PackingParameters
 from malaria_diffusion.cells.phantom import PhantomParameters
 from malaria_diffusion.cells.phantom_masks import phantom_masks
 from malaria_diffusion.cells.split import training_rows
+from malaria_diffusion.evaluation.choice import MOST_CLASSES
 from malaria_diffusion.evaluation.classifier import load_predictor, random_classifier
 from malaria_diffusion.evaluation.descriptors import dark_mask
 from malaria_diffusion.evaluation.distribution import foreground
@@ -30,7 +31,6 @@ logger = logging.getLogger(__name__)
 DARK_SPOTS, DRAWN = "dark spots", "parasites as drawn"
 RANDOM_NETWORKS = 4
 TYPICAL_CELLS = 256
-CLASSES_EXPLAINED = 10  # the first ones of more; a hundred would take an hour and a figure of ten screens
 
 
 def explain_classifier(
@@ -68,7 +68,7 @@ def explain_classifier(
     sides, drawn = {}, None
     for side, images, table in (("real", cells, cell_table), ("synthetic", synthetic_cells, synthetic_table)):
         rows = np.array(compared_rows[side])
-        rows = rows[table["label"].iloc[rows].isin(class_names[:CLASSES_EXPLAINED])]
+        rows = rows[table["label"].iloc[rows].isin(class_names[:MOST_CLASSES])]
         labels = table["label"].iloc[rows].to_numpy(dtype=str)
         units = table["person"].iloc[rows].to_numpy(dtype=str) if side == "real" else rows.astype(str)
         count = min(explanations.cells, int(np.unique(labels, return_counts=True)[1].min()))
