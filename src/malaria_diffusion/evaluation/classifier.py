@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.evaluation.parameters import ClassifierParameters
@@ -217,9 +218,11 @@ def _private_ultralytics() -> Iterator[None]:
             }
             before = {name: os.environ.get(name) for name in private}
             os.environ.update(private)
+            pillows_open = Image.open
             try:
                 import ultralytics  # noqa: F401
             finally:
+                Image.open = pillows_open  # theirs wants another package before it says that bytes are no image
                 for name, value in before.items():
                     os.environ.pop(name) if value is None else os.environ.update({name: value})
     from ultralytics.utils import LOGGER, NUM_THREADS, SETTINGS
