@@ -3,7 +3,7 @@
     kedro run --pipeline data_processing
     python benchmarks/classifier_parity.py --json classifier_parity.json
 
-Both train YOLOv8n-cls from scratch with the same settings, number of steps and mirrorings on the same training cells,
+Both train YOLOv8n-cls from scratch with the same settings and number of steps on the same training cells,
 choose the epoch by the same validation cells, and are judged on the same test cells. The peer reads PNG files of the
 packed size, which it is spared the writing of. Seeds cannot be matched, so several are run and means compared.
 """
@@ -88,7 +88,11 @@ def settings(arguments: argparse.Namespace, seed: int) -> ClassifierParameters:
         weight_decay=0.01,
         warmup_epochs=min(1, arguments.epochs - 1),
         final_learning_rate_fraction=0.01,
-        flips=True,
+        kept_epoch="best",
+        flips=False,
+        colour=0.0,
+        test_time_augmentation=False,
+        precision="float32",
         seed=seed,
         device="cpu",
     )
@@ -141,8 +145,8 @@ def train_theirs(folder: Path, parameters: ClassifierParameters, work: Path) -> 
             plots=False,
             verbose=False,
             pretrained=False,
-            fliplr=0.5,
-            flipud=0.5,
+            fliplr=0.0,
+            flipud=0.0,
             scale=0.0,
             erasing=0.0,
             auto_augment=None,

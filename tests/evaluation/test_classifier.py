@@ -12,7 +12,13 @@ from pydantic import ValidationError
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from malaria_diffusion.evaluation import classifier
-from malaria_diffusion.evaluation.classifier import ClassifierParameters, predict, resolve_weights, train_classifier
+from malaria_diffusion.evaluation.classifier import (
+    ClassifierParameters,
+    load_predictor,
+    predict,
+    resolve_weights,
+    train_classifier,
+)
 
 TRAIN, VAL = np.arange(64), np.arange(64, 96)
 NAMES = ["dark", "bright"]
@@ -29,7 +35,11 @@ def parameters(**changes) -> ClassifierParameters:
         "weight_decay": 0.01,
         "warmup_epochs": 0,
         "final_learning_rate_fraction": 0.1,
+        "kept_epoch": "best",
         "flips": True,
+        "colour": 0.0,
+        "test_time_augmentation": False,
+        "precision": "float32",
         "seed": 0,
         "device": "cpu",
     }
@@ -66,6 +76,22 @@ def test_the_checkpoint_kept_has_the_best_validation_accuracy(toy, trained):
     checkpoint, history = trained
     accuracy = (predict(checkpoint, toy[0][VAL]).argmax(1) == toy[1][VAL]).mean()
     assert accuracy == pytest.approx(history.val_accuracy.max(), abs=1e-4)
+
+
+def test_the_last_epoch_is_kept_if_asked_for_without_training_again(toy, tmp_path):
+    labels = toy[1].copy()
+    labels[VAL] = 1 - labels[VAL]  # the more is learned, the worse it gets
+    best, history = train_classifier(toy[0], labels, NAMES, TRAIN, VAL, parameters(epochs=12), tmp_path)
+    asked = parameters(epochs=12, kept_epoch="last")
+    last, again = train_classifier(toy[0], labels, NAMES, TRAIN, VAL, asked, tmp_path)
+    pd.testing.assert_frame_equal(history, again)
+    losses = []
+    for checkpoint in (best, last):
+        own = predict(checkpoint, toy[0][VAL])[np.arange(len(VAL)), labels[VAL]]
+        losses.append(-np.log(own).mean())
+    epochs = [history.val_accuracy[::-1].idxmax(), history.index[-1]]
+    assert epochs[0] != epochs[1]
+    np.testing.assert_allclose(losses, history.val_loss[epochs], atol=0.02)
 
 
 def test_probabilities_sum_to_one_whatever_the_batch(toy, trained):
@@ -119,6 +145,7 @@ def test_the_live_optimizer_is_what_the_parameters_say(toy, tmp_path, optimizer,
         "batch_size": 8,
         "images_per_epoch": 64,
         "device": "cpu",
+        "precision": "float32",
     }
 
 
@@ -143,13 +170,86 @@ def test_augmented_cells_are_whole_cells_mirrored(toy):
 
     cells = Cells(CellData(*toy, tuple(NAMES), TRAIN, VAL), TRAIN, parameters())
     batch = cells.__getitems__(list(range(64)))
-    seen = augment(prepare(batch["img"], 32), batch["flips"])
+    seen = augment(prepare(batch["img"], 32), batch["flips"], batch["gains"])
     kinds = set()
     for image, row in zip(seen, cells.order, strict=True):
         whole = torch.from_numpy(toy[0][row] / np.float32(255))
-        mirrored = [whole, whole.flip(-1), whole.flip(-2), whole.flip((-1, -2))]
-        kinds.add(next(kind for kind, candidate in enumerate(mirrored) if torch.allclose(image, candidate)))
-    assert kinds == {0, 1, 2, 3}
+        views = [view.rot90(turns, (-2, -1)) for view in (whole, whole.flip(-1)) for turns in range(4)]
+        kinds.add(next(kind for kind, view in enumerate(views) if torch.allclose(image, view)))
+    assert kinds == set(range(8))
+
+
+def test_a_tint_multiplies_channels_and_leaves_black_black(toy):
+    with classifier._private_ultralytics():
+        from malaria_diffusion.evaluation.yolo_trainer import CellData, Cells, augment, prepare
+
+    images, labels = toy[0].copy(), toy[1]
+    images[:, :, :8] = 0
+    cells = Cells(CellData(images, labels, tuple(NAMES), TRAIN, VAL), TRAIN, parameters(flips=False, colour=0.2))
+    batch = cells.__getitems__(list(range(64)))
+    plain = prepare(batch["img"], 32)
+    seen = augment(plain, batch["flips"], batch["gains"])
+    assert (seen[:, :, :8] == 0).all()
+    assert torch.equal(seen, (plain * batch["gains"][:, :, None, None]).clamp(max=1))
+    logs = batch["gains"].log()
+    assert 0.1 < logs.std() < 0.3
+    assert abs(torch.corrcoef(logs.T)[0, 1]) < 0.5  # each channel its own
+    first = cells.gains
+    cells.start_epoch(1)
+    assert not torch.equal(first, cells.gains)
+
+
+def computed_in(toy, folder: Path, **changes) -> set[torch.dtype]:
+    """The dtypes that convolutions give in training."""
+    seen = set()
+
+    def look(module, inputs, output) -> None:
+        if isinstance(module, torch.nn.Conv2d) and module.training:
+            seen.add(output.dtype)
+
+    hook = torch.nn.modules.module.register_module_forward_hook(look)
+    try:
+        checkpoint, history = train_classifier(*toy, NAMES, TRAIN, VAL, parameters(epochs=1, **changes), folder)
+    finally:
+        hook.remove()
+    assert str(next(iter(seen))) == f"torch.{history.attrs['effective']['precision']}"
+    assert not torch.is_autocast_enabled("cpu")
+    assert predict(checkpoint, toy[0][:4]).dtype == np.float32
+    return seen
+
+
+def test_training_computes_in_the_precision_asked_for(toy, tmp_path):
+    assert computed_in(toy, tmp_path, precision="bfloat16") == {torch.bfloat16}
+    assert computed_in(toy, tmp_path, precision="float32") == {torch.float32}
+
+
+@pytest.fixture(scope="module")
+def lopsided() -> tuple[np.ndarray, np.ndarray]:
+    """Cells that are bright above or, of class 1, below: mirrored they are of the other class."""
+    cells = np.random.default_rng(0).integers(0, 100, (96, 3, 32, 32), dtype=np.uint8)
+    labels = np.arange(96) % 2
+    cells[labels == 0, :, :16] += 120
+    cells[labels == 1, :, 16:] += 120
+    return cells, labels
+
+
+def test_eight_views_are_averaged_where_the_checkpoint_says_so(lopsided, tmp_path):
+    asked = parameters(epochs=12, flips=False, test_time_augmentation=True)
+    checkpoint, _ = train_classifier(*lopsided, NAMES, TRAIN, VAL, asked, tmp_path)
+    cells = lopsided[0][:6]
+    one_view = load_predictor(checkpoint, test_time_augmentation=False)
+    turned = [np.rot90(cells, turns, (2, 3)) for turns in range(4)]
+    each = [one_view(view) for turn in turned for view in (turn, turn[..., ::-1])]
+    assert np.ptp(each, axis=0).min() > 0.9
+    np.testing.assert_allclose(predict(checkpoint, cells), np.mean(each, axis=0), atol=1e-5)
+    np.testing.assert_allclose(predict(checkpoint, turned[1]), predict(checkpoint, cells), atol=1e-5)
+
+
+def test_one_view_is_classified_where_the_checkpoint_does_not_ask_for_eight(lopsided, tmp_path):
+    checkpoint, _ = train_classifier(*lopsided, NAMES, TRAIN, VAL, parameters(epochs=12, flips=False), tmp_path)
+    one, eight = (load_predictor(checkpoint, test_time_augmentation=asked)(lopsided[0][:6]) for asked in (False, True))
+    np.testing.assert_array_equal(predict(checkpoint, lopsided[0][:6]), one)
+    assert np.abs(one - eight).min() > 0.3
 
 
 def test_an_epoch_shows_each_cell_once_in_an_order_of_its_own(toy):

@@ -107,7 +107,8 @@ def test_features_that_are_no_numbers_are_refused(network, cells, tmp_path):
 def test_initial_weights_are_the_space_if_there_are_any():
     parameters = ClassifierParameters(
         image_size=64, epochs=1, batch_size=2, optimizer="SGD", learning_rate=0.1, momentum=0, weight_decay=0,
-        warmup_epochs=0, final_learning_rate_fraction=1, flips=False, seed=0, device="cpu",
+        warmup_epochs=0, final_learning_rate_fraction=1, kept_epoch="best", flips=False, colour=0,
+        test_time_augmentation=False, precision="float32", seed=0, device="cpu",
     )  # fmt: skip
     given = reported_space(Path("some/yolov8n-cls.pt"), Path("trained.pt"), parameters)
     assert given == ("yolov8n-cls, initial weights yolov8n-cls.pt", Path("some/yolov8n-cls.pt"), 64)

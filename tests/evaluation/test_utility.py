@@ -202,7 +202,11 @@ CLASSIFIER = ClassifierParameters(
     weight_decay=0,
     warmup_epochs=3,
     final_learning_rate_fraction=0.1,
+    kept_epoch="best",
     flips=True,
+    colour=0.0,
+    test_time_augmentation=False,
+    precision="float32",
     seed=5,
     device="cpu",
 )

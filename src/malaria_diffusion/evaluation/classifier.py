@@ -90,12 +90,12 @@ def train_classifier(
     weights: Path | None = None,
     on_epoch: Callable[[dict[str, float]], None] | None = None,
 ) -> tuple[Path, pd.DataFrame]:
-    """Train the classifier and keep the epoch with the best validation accuracy (the latest of equals).
+    """Train the classifier and keep an epoch's weights, the best or the last.
 
-    Parameters (but the device), weights and data name the run and its own folder in `folder`. A run that was killed
-    goes on from its last whole epoch when it is called again; one that is finished is returned as it is. The same seed
-    on the same device gives the same history, but for a run that was resumed: ultralytics resumes from the averaged
-    weights at half precision, so its history is only close.
+    Parameters (but the device and `kept_epoch`), weights and data name the run and its own folder in `folder`. A run
+    that was killed goes on from its last whole epoch when it is called again; one that is finished is returned as it
+    is. The same seed on the same device gives the same history, but for a run that was resumed: ultralytics resumes
+    from the averaged weights at half precision, so its history is only close.
 
     Args:
         cells: (N, 3, S, S), RGB, 0..255; may be a memory map.
@@ -135,7 +135,7 @@ def predict(
     """Class probabilities of cells, prepared as they were in validation.
 
     Args:
-        checkpoint: what `train_classifier` returned; it carries the image size.
+        checkpoint: what `train_classifier` returned; it carries the image size, and whether to average over mirrorings.
         cells: (N, 3, S, S), RGB, 0..255; may be a memory map, read a batch at a time.
         batch_size: cells at once; bounds memory, does not change the result.
         device: `auto`, `cpu`, `cuda` or `mps`.
@@ -150,8 +150,17 @@ def predict(
     return load_predictor(checkpoint, batch_size, device)(cells)
 
 
-def load_predictor(checkpoint: Path, batch_size: int = 256, device: str = "auto") -> Predictor:
+def load_predictor(
+    checkpoint: Path, batch_size: int = 256, device: str = "auto", test_time_augmentation: bool | None = None
+) -> Predictor:
     """`predict` for many calls: the checkpoint is read once.
+
+    Args:
+        checkpoint: see `predict`.
+        batch_size: see `predict`.
+        device: see `predict`.
+        test_time_augmentation: whether to average over the eight mirrorings and turns of each cell. None: as the
+            checkpoint was trained to be used (`ClassifierParameters.test_time_augmentation`).
 
     Returns:
         A function from cells, uint8 (N, 3, S, S), to their class probabilities (N, classes).
@@ -160,7 +169,7 @@ def load_predictor(checkpoint: Path, batch_size: int = 256, device: str = "auto"
         ValueError: a checkpoint that is unsafe or not a YOLOv8 classifier; the function, on cells of the wrong type or
             shape.
     """
-    return _predictor(checkpoint, batch_size, device)
+    return _predictor(checkpoint, batch_size, device, test_time_augmentation)
 
 
 def random_classifier(
@@ -182,7 +191,7 @@ def random_classifier(
     _check_cells(typical)
     if len(typical) < 2:
         raise UserError(f"A random classifier is fitted to at least 2 typical cells; found {len(typical)}.")
-    return _predictor(checkpoint, batch_size, device, typical, seed)
+    return _predictor(checkpoint, batch_size, device, False, typical, seed)
 
 
 def _predictor(checkpoint: Path, *arguments: Any) -> Predictor:
@@ -296,7 +305,7 @@ def _fingerprint(
     weights: Path | None,
 ) -> str:
     """A name that changes with anything that a resumed run must have in common with the killed one."""
-    digest = blake2b(parameters.model_dump_json(exclude={"device", "weights"}).encode(), digest_size=8)
+    digest = blake2b(parameters.model_dump_json(exclude={"device", "weights", "kept_epoch"}).encode(), digest_size=8)
     digest.update(repr((tuple(class_names), cells.shape[1:], len(train_rows))).encode())
     digest.update(b"" if weights is None else Path(weights).read_bytes())
     rows = np.concatenate([train_rows, val_rows]).astype(np.int64)

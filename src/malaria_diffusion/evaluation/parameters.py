@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from malaria_diffusion.ddpm.parameters import PrecisionName
 from malaria_diffusion.parameters import Parameters
 
 
@@ -41,8 +42,19 @@ class ClassifierParameters(Parameters):
     """Epochs (at most all but the last) over which the learning rate rises linearly from 0."""
     final_learning_rate_fraction: float = Field(gt=0, le=1)
     """The rate falls linearly, epoch by epoch, towards this fraction of itself at the end of the last epoch."""
+    kept_epoch: Literal["best", "last"]
+    """Whose weights are kept: of the best validation accuracy (the latest of equals), or of the last epoch. Where the
+    learning rate has fallen to almost nothing and few people validate, the last is the better."""
     flips: bool
-    """Mirror each training cell left-right and up-down, each with probability one half."""
+    """Mirror each training cell left-right, up-down and along the diagonal, each with probability one half: all eight
+    mirrorings and turns of a square."""
+    colour: float = Field(ge=0, le=1)
+    """Multiply each channel of each training cell by exp(colour z), z standard normal: another stain, another lamp.
+    Black stays black."""
+    test_time_augmentation: bool
+    """Classify by the mean over the eight mirrorings and turns of a cell, at eight times the cost."""
+    precision: PrecisionName
+    """Of training: auto is bfloat16 (mixed) where the hardware has it, else float32. Predictions are float32."""
     seed: int = Field(ge=0)
     device: Literal["auto", "cpu", "cuda", "mps"]
 

@@ -6,7 +6,7 @@ Imported only inside `classifier`'s private ultralytics.
 import json
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from ultralytics.models.yolo.classify import ClassificationTrainer, Classificati
 from ultralytics.nn.tasks import ClassificationModel
 from ultralytics.utils.torch_utils import strip_optimizer
 
-from malaria_diffusion.ddpm.device import resolve_device
+from malaria_diffusion.ddpm.device import resolve_device, resolve_precision
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.evaluation.classifier_weights import read_checkpoint, read_model, transfer_weights
 from malaria_diffusion.evaluation.parameters import ClassifierParameters
@@ -53,12 +53,13 @@ def train(
 ) -> tuple[Path, pd.DataFrame]:
     """Train; see `classifier.train_classifier`. `run` names what may be resumed."""
     last, best, finished = folder / "weights" / "last.pt", folder / "weights" / "best.pt", folder / "finished.json"
+    kept = {"best": best, "last": last}[parameters.kept_epoch]
     if finished.is_file():
         done = json.loads(finished.read_text())
         for record in done["history"]:
             if on_epoch:
                 on_epoch(record)
-        return best, _history(**done)
+        return kept, _history(**done)
     killed = _killed_run(last, run, parameters.epochs)
     if killed is None:
         last.unlink(missing_ok=True)
@@ -71,19 +72,25 @@ def train(
     beside = finished.with_suffix(".tmp")
     beside.write_text(json.dumps(done))
     beside.replace(finished)
-    return best, _history(**done)
+    return kept, _history(**done)
 
 
 @torch.inference_mode()
 def load_predictor(
-    checkpoint: Path, batch_size: int, device: str, typical: NDArray[np.uint8] | None = None, seed: int = 0
+    checkpoint: Path,
+    batch_size: int,
+    device: str,
+    test_time_augmentation: bool | None,
+    typical: NDArray[np.uint8] | None = None,
+    seed: int = 0,
 ) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     """Class probabilities; see `classifier.load_predictor`, and with `typical` cells `classifier.random_classifier`."""
     model, arguments = read_model(checkpoint)
     place, classes, size = resolve_device(device), len(model.names), arguments["imgsz"]
+    averaged = arguments.get("augment", False) if test_time_augmentation is None else test_time_augmentation
     if typical is not None:
         model = _randomised(model, prepare(torch.from_numpy(np.array(typical)), size), seed)
-    model = model.fuse(verbose=False).eval().to(place)
+    model = model.fuse(verbose=False).eval().to(place, memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def predict(cells: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -92,7 +99,10 @@ def load_predictor(
         with tqdm(total=len(cells), desc="Classifying", unit="cell", mininterval=1, disable=hidden) as bar:
             for start in range(0, len(cells), batch_size):
                 batch = torch.from_numpy(np.array(cells[start : start + batch_size])).to(place)
-                probabilities[start : start + len(batch)] = model(prepare(batch, size))[0].cpu().numpy()
+                images = prepare(batch, size)
+                views = symmetries(images) if averaged else [images]
+                mean = torch.stack([model(view)[0] for view in views]).mean(dim=0)
+                probabilities[start : start + len(batch)] = mean.cpu().numpy()
                 bar.update(len(batch))
         return probabilities
 
@@ -140,19 +150,26 @@ def prepare(cells: Tensor, image_size: int) -> Tensor:
     return torch.nn.functional.interpolate(images, (image_size, image_size), mode="bilinear", antialias=True)
 
 
-def augment(images: Tensor, flips: Tensor) -> Tensor:
-    """Mirror cells, the only augmentation: nothing is cropped, scaled, erased or tinted.
+def symmetries(images: Tensor) -> Iterator[Tensor]:
+    """The eight mirrorings and turns of square images (B, 3, S, S)."""
+    for turned in (images, images.mT):
+        yield from (turned, turned.flip(-1), turned.flip(-2), turned.flip((-1, -2)))
+
+
+def augment(images: Tensor, flips: Tensor, gains: Tensor) -> Tensor:
+    """Mirror, turn and tint cells; nothing is cropped, scaled or erased.
 
     Args:
-        images: (B, 3, S, S).
-        flips: (2, B) booleans, left-right and up-down.
+        images: (B, 3, S, S), 0..1.
+        flips: (3, B) booleans, left-right, up-down and along the diagonal.
+        gains: (B, 3), what each channel is multiplied by.
 
     Returns:
-        (B, 3, S, S).
+        (B, 3, S, S), 0..1.
     """
-    for axis, flipped in zip((-1, -2), flips, strict=True):
-        images = torch.where(flipped[:, None, None, None], images.flip(axis), images)
-    return images
+    for flipped, mirrored in zip(flips, (lambda x: x.flip(-1), lambda x: x.flip(-2), lambda x: x.mT), strict=True):
+        images = torch.where(flipped[:, None, None, None], mirrored(images), images)
+    return (images * gains[:, :, None, None]).clamp(max=1)
 
 
 class Cells(Dataset):
@@ -174,7 +191,9 @@ class Cells(Dataset):
         if self.parameters is not None:
             rng = np.random.default_rng((self.parameters.seed, epoch))
             self.order = rng.permutation(len(self.rows))
-            self.flips = torch.from_numpy(rng.random((2, len(self.rows))) < (0.5 if self.parameters.flips else 0))
+            self.flips = torch.from_numpy(rng.random((3, len(self.rows))) < (0.5 if self.parameters.flips else 0))
+            tints = rng.standard_normal((len(self.rows), 3), dtype=np.float32)
+            self.gains = torch.from_numpy(np.exp(np.float32(self.parameters.colour) * tints))
 
     def __len__(self) -> int:
         """Cells in an epoch."""
@@ -185,7 +204,7 @@ class Cells(Dataset):
         items = self.order[places]
         batch = {"img": torch.from_numpy(np.array(self.cells[self.rows[items]])), "cls": self.labels[self.rows[items]]}
         if self.parameters is not None:
-            batch["flips"] = self.flips[:, items]
+            batch |= {"flips": self.flips[:, items], "gains": self.gains[items]}
         return batch
 
 
@@ -195,7 +214,8 @@ class CellValidator(ClassificationValidator):
     def preprocess(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Move a batch to the device and prepare it."""
         batch = super().preprocess(batch)
-        return batch | {"img": prepare(batch["img"], self.args.imgsz)}
+        images = prepare(batch["img"], self.args.imgsz)
+        return batch | {"img": images.contiguous(memory_format=torch.channels_last)}
 
     def get_stats(self) -> dict[str, float]:
         """Ultralytics' figures, but its fitness would also count the accuracy among the first five guesses."""
@@ -222,12 +242,13 @@ class CellTrainer(ClassificationTrainer):
         self.history: list[dict[str, float]] = []
         self.effective: dict[str, Any] = {}
         self.bar: tqdm | None = None
-        threads = torch.get_num_threads()
+        threads, device = torch.get_num_threads(), resolve_device(parameters.device)
+        self.mixed = resolve_precision(parameters.precision, device) == torch.bfloat16
         super().__init__(
             overrides={
                 "model": f"{parameters.architecture}.yaml",
                 "save_dir": str(folder),
-                "device": str(resolve_device(parameters.device)),
+                "device": str(device),
                 "imgsz": parameters.image_size,
                 "epochs": parameters.epochs,
                 "patience": 0,  # never stops early
@@ -243,8 +264,9 @@ class CellTrainer(ClassificationTrainer):
                 "warmup_bias_lr": 0.0,  # else biases start at 0.1, above the learning rate
                 "seed": parameters.seed,
                 "workers": 0,
+                "augment": parameters.test_time_augmentation,  # ultralytics' name of it; the checkpoint carries it
                 "close_mosaic": 0,  # else it reloads for an augmentation of detection
-                "amp": False,  # single precision; the check before mixed precision downloads a model
+                "amp": "bf16" if self.mixed and device.type == "cuda" else False,
                 "plots": False,
             }
         )
@@ -325,13 +347,19 @@ class CellTrainer(ClassificationTrainer):
             self.model.load_state_dict(self.killed["ema"].float().state_dict())
         elif self.weights is not None:
             transfer_weights(self.weights, self.model, self.parameters.architecture)
+        self.model.to(memory_format=torch.channels_last)
         return self.killed
 
     def preprocess_batch(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Move a training batch to the device, prepare it and augment it."""
         batch = {name: value.to(self.device) for name, value in batch.items()}
         self.batch_length = len(batch["cls"])
-        return batch | {"img": augment(prepare(batch["img"], self.args.imgsz), batch["flips"])}
+        images = prepare(batch["img"], self.args.imgsz)
+        images = augment(images, batch.pop("flips"), batch.pop("gains"))
+        if self.mixed and self.device.type == "cpu":  # ultralytics knows it on GPUs only; its own context ends this
+            torch.set_autocast_dtype("cpu", torch.bfloat16)
+            torch.set_autocast_enabled("cpu", True)
+        return batch | {"img": images.contiguous(memory_format=torch.channels_last)}
 
     def get_validator(self) -> CellValidator:
         """Our validator."""
@@ -375,6 +403,7 @@ class CellTrainer(ClassificationTrainer):
             "batch_size": self.train_loader.batch_size * self.accumulate,
             "images_per_epoch": self._images_per_epoch(),
             "device": str(self.device),
+            "precision": "bfloat16" if self.mixed else "float32",
         }
         per_epoch = self._images_per_epoch()
         self.bar = tqdm(

@@ -58,7 +58,8 @@ def explain_classifier(
     """
     rng = np.random.default_rng(comparison.seed)
     background, threshold = tuple(dataset_summary["background"]), comparison.foreground_threshold
-    trained = load_predictor(yolo_classifier, device=classifier.device)
+    # the network itself: eight views would explain the same eight times as slowly
+    trained = load_predictor(yolo_classifier, device=classifier.device, test_time_augmentation=False)
     typical = rng.permutation(np.flatnonzero(training_rows(cell_table)))[:TYPICAL_CELLS]
     typical_cells = cells[np.sort(typical)]
     random = [
