@@ -56,8 +56,9 @@ SETTINGS: Mapping[str, dict[str, Any]] = {
     "96 px": {"image_size": 96},
     "128 px": {"image_size": 128},
     "96 px, tinted, 0.1": {"image_size": 96, "colour": 0.1},
+    "96 px, tinted, 0.1, 16 epochs": {"image_size": 96, "colour": 0.1, "epochs": 16},
     "128 px, tinted, 0.1": {"image_size": 128, "colour": 0.1},
-    "24 epochs": {"epochs": 24},
+    "16 epochs": {"epochs": 16},
     SCRATCH: {},
 }
 ONE, EIGHT = "one view", "eight views"

@@ -14,6 +14,7 @@ from malaria_diffusion.evaluation.factors import (
     associations_kept,
     cliffs_delta,
     explained_by_factors,
+    explained_errors,
     keeps_or_not,
     name_factors,
 )
@@ -162,6 +163,14 @@ def test_pairs_are_ordered_as_the_library_says():
     shifted = score + 100 * (fold := rng.integers(0, 3, 200))  # scores of other folds do not compare
     score_only = factors._ordered(score, truth, fold, unit, weight, 0.9)
     assert factors._ordered(shifted, truth, fold, unit, weight, 0.9) == score_only
+
+
+def test_errors_alone_are_explained_as_among_the_other_targets():
+    unseen, floor = side(np.random.default_rng(0), hue=1.0), side(np.random.default_rng(1))
+    every = explained(unseen, floor, synthetic_side(np.random.default_rng(2)))
+    alone = explained_errors(unseen, 200, 0.95, 0)
+    pd.testing.assert_frame_equal(alone.table, rows(every.table, target=factors.ERROR).reset_index(drop=True))
+    assert set(alone.untestable["target"]) <= {factors.ERROR}
 
 
 def test_what_cannot_be_tested_says_why_and_nothing_is_missing():

@@ -313,6 +313,9 @@ def test_folds_judge_every_cell_once_and_are_not_trained_again(validated):
         "ece",
     }
     assert ((metrics["low"] <= metrics["value"]) & (metrics["value"] <= metrics["high"])).mean() > 0.9
+    explained = pd.read_csv(validated.folder / "data/08_reporting/errors_explained.csv")
+    assert (explained["auc"].isna() == explained["reason"].notna()).all()
+    assert (validated.folder / "data/08_reporting/figure_folds_errors.png").is_file()
     finished = {path: path.stat().st_mtime_ns for path in validated.folder.rglob("finished.json")}
     validated.succeeds("run", "--pipeline", "folds")
     assert {path: path.stat().st_mtime_ns for path in validated.folder.rglob("finished.json")} == finished

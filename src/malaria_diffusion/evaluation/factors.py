@@ -23,7 +23,8 @@ from malaria_diffusion.evaluation.descriptors import IMAGE_FACTORS
 
 NAME_FACTORS = ("day", "hour", "microscope")
 ALL_IMAGE_FACTORS = "all image factors"
-POSITIVE = "positive class"
+POSITIVE, ERROR = "positive class", "classifier error"
+PEOPLE, WITHIN_PERSON = "people", "within person"
 KEPT_COLUMNS = [
     "factor",
     *(f"{name}{part}" for name in (*SIDES, "difference") for part in ("", "_low", "_high")),
@@ -37,13 +38,18 @@ MICROSCOPE = r"(Motic|Olympus)"
 
 
 class _Target(NamedTuple):
-    """Two sides to tell apart: a row a cell, whose it is, whether it is on the first side, and (R, N) resamples."""
+    """Two sides to tell apart: a row a cell, whose it is, whether it is on the first side, and (R, N) resamples.
+
+    `refusal` says why the sides cannot be told apart at all, if they cannot.
+    """
 
     table: pd.DataFrame
     unit: NDArray[np.str_]
     truth: NDArray[np.bool_]
     weight: NDArray[np.float64]
     factors: list[str]
+    scopes: tuple[str, ...] = (PEOPLE, WITHIN_PERSON)
+    refusal: str = ""
 
 
 class Explained(NamedTuple):
@@ -122,34 +128,56 @@ def explained_by_factors(
     names = [name for name in NAME_FACTORS if name in unseen]
     positive, wrong = (unseen["label"] == positive_class), (unseen["label"] != unseen["predicted"])
     images = synthetic.drop(columns="person", errors="ignore")
+    factors = [*names, *IMAGE_FACTORS]
+    refusal = "no class is the positive one" if positive_class is None else ""
     targets = {
-        POSITIVE: _Target(unseen, person, positive.to_numpy(), weight, [*names, *IMAGE_FACTORS]),
-        "classifier error": _Target(unseen, person, wrong.to_numpy(), weight, [*names, *IMAGE_FACTORS]),
+        POSITIVE: _Target(unseen, person, positive.to_numpy(), weight, factors, refusal=refusal),
+        ERROR: _Target(unseen, person, wrong.to_numpy(), weight, factors),
         "real against synthetic": _against(unseen, images, weight, rng),
         "real against real": _against(unseen, floor, weight, rng),
     }
+    return _explain(targets, confidence, seed)
+
+
+def explained_errors(judged: pd.DataFrame, resamples: int, confidence: float, seed: int) -> Explained:
+    """How well each factor tells the cells that a classifier got wrong from the others, as in `explained_by_factors`.
+
+    Args:
+        judged: One row a cell: `descriptors.image_factors`, label, predicted, person, and such `name_factors` as there
+            are. The classifier must not have seen the cell's person.
+        resamples: Bootstrap resamples of people.
+        confidence: Of the intervals.
+        seed: Of folds and resamples.
+    """
+    judged = _usable(judged)
+    person = judged["person"].to_numpy(dtype=str)
+    weight = person_weights(person, resamples, np.random.default_rng(seed))
+    wrong = (judged["label"] != judged["predicted"]).to_numpy()
+    factors = [*(name for name in NAME_FACTORS if name in judged), *IMAGE_FACTORS]
+    return _explain({ERROR: _Target(judged, person, wrong, weight, factors)}, confidence, seed)
+
+
+def _explain(targets: dict[str, _Target], confidence: float, seed: int) -> Explained:
     rows: list[dict[str, object]] = []
     untestable: list[dict[str, object]] = []
     work = [(name, factor) for name in targets for factor in [*targets[name].factors, ALL_IMAGE_FACTORS]]
     for name, factor in tqdm(work, desc="factors", unit="factor"):
-        table, unit, truth, weight, _ = targets[name]
+        table, unit, truth, weight, _, scopes, refusal = targets[name]
         values = table[list(IMAGE_FACTORS) if factor == ALL_IMAGE_FACTORS else [factor]].to_numpy(dtype=float)
         known = ~np.isnan(values).any(axis=1)
         values, unit, truth, weight = values[known], unit[known], truth[known], weight[:, known]
-        reason = _reason(values, truth, unit, len(known))
-        if name == POSITIVE and positive_class is None:
-            reason = "no class is the positive one"
+        reason = refusal or _reason(values, truth, unit, len(known))
         score, fold = ([], []) if reason else _scores(values, truth, unit, seed)
-        for scope in ("people", "within person") if table is unseen else ("people",):
+        for scope in scopes:
             found: dict[str, object] = {"target": name, "factor": factor, "scope": scope}
-            if scope == "within person" and not reason:
+            if scope == WITHIN_PERSON and not reason:
                 both = pd.DataFrame(values).assign(truth=truth).groupby(unit).nunique().gt(1)
                 telling = both.pop("truth") & both.any(axis=1)
                 reason = _too_few("people with cells of both sides and more than one value", telling.sum())
             if reason:
                 untestable.append(found | {"reason": reason})
                 continue
-            auc, low, high = _ordered(score, truth, fold if scope == "people" else None, unit, weight, confidence)
+            auc, low, high = _ordered(score, truth, fold if scope == PEOPLE else None, unit, weight, confidence)
             people = len({owner for owner in unit if not owner.startswith("synthetic ")})
             rows.append(found | {"cells": len(truth), "people": people, "auc": auc, "low": low, "high": high})
     return Explained(
@@ -277,6 +305,7 @@ def _against(unseen: pd.DataFrame, others: pd.DataFrame, weight: NDArray, rng: n
         np.arange(len(unseen) + len(others)) < len(unseen),
         np.hstack([weight, person_weights(own, len(weight), rng)]),
         list(IMAGE_FACTORS),
+        scopes=(PEOPLE,),
     )
 
 

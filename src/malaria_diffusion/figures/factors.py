@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from malaria_diffusion.evaluation.factors import POSITIVE
+from malaria_diffusion.evaluation.factors import ERROR, PEOPLE, POSITIVE, WITHIN_PERSON
 from malaria_diffusion.figures.style import FLOOR, REAL, SYNTHETIC, new_figure
 
 WITHIN = "#6baed6"
@@ -24,22 +24,20 @@ def acquisition_factors(explained: pd.DataFrame, kept: pd.DataFrame, title: str)
     factors = list(explained["factor"].unique())
     figure = new_figure(11, 3.6)
     panels = figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.2))
-    people, within = (explained[explained["scope"] == scope] for scope in ("people", "within person"))
-    for panel, target in zip(panels, (POSITIVE, "classifier error"), strict=False):
-        _bars(panel, people[people["target"] == target], factors, "auc", 0.13, REAL, "all people")
-        _bars(panel, within[within["target"] == target], factors, "auc", -0.13, WITHIN, "within person")
+    people, within = (explained[explained["scope"] == scope] for scope in (PEOPLE, WITHIN_PERSON))
+    for panel, target in zip(panels, (POSITIVE, ERROR), strict=False):
+        bars(panel, people[people["target"] == target], factors, "auc", 0.13, REAL, "all people")
+        bars(panel, within[within["target"] == target], factors, "auc", -0.13, WITHIN, WITHIN_PERSON)
     panels[0].set_title(POSITIVE, fontsize=9)
-    panels[1].set_title("classifier error", fontsize=9)
+    panels[1].set_title(ERROR, fontsize=9)
     for target, shift, colour, label in (
         ("real against synthetic", 0.13, SYNTHETIC, "synthetic"),
         ("real against real", -0.13, FLOOR, "other people (floor)"),
     ):
-        _bars(panels[2], people[people["target"] == target], factors, "auc", shift, colour, label)
+        bars(panels[2], people[people["target"] == target], factors, "auc", shift, colour, label)
     panels[2].set_title("unseen cells against", fontsize=9)
     for panel in panels[:3]:
-        panel.axvline(0.5, color="black", linestyle=":", linewidth=1)
-        panel.set_xlim(0, 1)
-        panel.set_xlabel("AUC (dotted: tells nothing)", fontsize=7)
+        mark_no_auc(panel)
 
     order = list(kept["factor"])
     for side, shift, colour, label in (
@@ -50,7 +48,7 @@ def acquisition_factors(explained: pd.DataFrame, kept: pd.DataFrame, title: str)
         part = kept[["factor", side, f"{side}_low", f"{side}_high"]].set_axis(
             ["factor", "delta", "low", "high"], axis=1
         )
-        _bars(panels[3], part, order, "delta", shift, colour, label)
+        bars(panels[3], part, order, "delta", shift, colour, label)
     verdicts = [f"{factor}\n({verdict})" for factor, verdict in zip(order, kept["verdict"], strict=True)]
     panels[3].set_yticks(range(len(order)), verdicts[::-1], fontsize=7)
     panels[3].axvline(0, color="black", linestyle=":", linewidth=1)
@@ -67,9 +65,7 @@ def acquisition_factors(explained: pd.DataFrame, kept: pd.DataFrame, title: str)
     return figure
 
 
-def _bars(
-    axes: Axes, rows: pd.DataFrame, factors: list[str], value: str, shift: float, colour: str, label: str
-) -> None:
+def bars(axes: Axes, rows: pd.DataFrame, factors: list[str], value: str, shift: float, colour: str, label: str) -> None:
     """A point and its interval for each factor, the first on top."""
     places = np.array([len(factors) - 1 - factors.index(factor) for factor in rows["factor"]])
     error = np.stack([(rows[value] - rows["low"]).clip(lower=0), (rows["high"] - rows[value]).clip(lower=0)])
@@ -78,3 +74,10 @@ def _bars(
     )
     axes.set_yticks(range(len(factors)), factors[::-1], fontsize=7)
     axes.set_ylim(-0.6, len(factors) - 0.4)
+
+
+def mark_no_auc(axes: Axes) -> None:
+    """Say where an area under the ROC curve tells nothing."""
+    axes.axvline(0.5, color="black", linestyle=":", linewidth=1)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("AUC (dotted: tells nothing)", fontsize=7)

@@ -3,9 +3,11 @@
 from kedro.pipeline import Node, Pipeline
 
 from malaria_diffusion.pipelines.folds.nodes import (
+    draw_errors,
     draw_mistakes,
     draw_people,
     draw_reliability,
+    explain_errors,
     judge_protocols,
     list_disputed_labels,
     measure_people,
@@ -59,6 +61,30 @@ def create_pipeline() -> Pipeline:
                 name="list_disputed_labels",
             ),
             Node(
+                explain_errors,
+                inputs=[
+                    "cells",
+                    "cell_table",
+                    "protocol_predictions",
+                    "dataset_summary",
+                    "params:validation.comparison",
+                ],
+                outputs="errors_explained",
+                name="explain_errors",
+            ),
+            Node(
+                draw_errors,
+                inputs=[
+                    "protocol_predictions",
+                    "disputed_labels",
+                    "errors_explained",
+                    "dataset_summary",
+                    "params:validation.comparison",
+                ],
+                outputs="figure_folds_errors",
+                name="draw_errors",
+            ),
+            Node(
                 draw_reliability,
                 inputs=["protocol_predictions", "protocol_metrics", "dataset_summary"],
                 outputs="figure_folds_reliability",
@@ -71,6 +97,7 @@ def create_pipeline() -> Pipeline:
                 name="draw_people",
             ),
             Node(
+                draw_errors,
                 draw_mistakes,
                 inputs=["cells", "protocol_predictions", "dataset_summary"],
                 outputs="figure_folds_mistakes",

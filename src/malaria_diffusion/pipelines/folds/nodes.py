@@ -19,10 +19,13 @@ from malaria_diffusion.evaluation.classification import (
     reliability,
 )
 from malaria_diffusion.evaluation.classifier import resolve_weights
+from malaria_diffusion.evaluation.descriptors import image_factors
+from malaria_diffusion.evaluation.factors import explained_errors, name_factors
 from malaria_diffusion.evaluation.folds import Fold, judge, person_folds
 from malaria_diffusion.evaluation.mistakes import confident_mistakes, disputed_labels
 from malaria_diffusion.evaluation.parameters import ClassifierParameters, ComparisonParameters, FoldParameters
 from malaria_diffusion.figures import classifier as figures
+from malaria_diffusion.figures.errors import errors_figure
 from malaria_diffusion.pipelines import tracking
 
 logger = logging.getLogger(__name__)
@@ -116,6 +119,36 @@ def list_disputed_labels(protocol_predictions: pd.DataFrame) -> pd.DataFrame:
     disputed = disputed_labels(protocol_predictions[protocol_predictions["protocol"] == FOLDS])
     logger.info("%d labels are disputed", len(disputed))
     return disputed[["row", "label", "predicted", "confidence", "person", "smear"]]
+
+
+def explain_errors(
+    cells: NDArray[np.uint8],
+    cell_table: pd.DataFrame,
+    protocol_predictions: pd.DataFrame,
+    dataset_summary: dict[str, Any],
+    comparison: ComparisonParameters,
+) -> pd.DataFrame:
+    """How well conditions of acquisition tell the cells that the folds got wrong, or why that cannot be tested."""
+    folds = protocol_predictions[protocol_predictions["protocol"] == FOLDS].reset_index(drop=True)
+    rows = folds["row"].to_numpy(dtype=int)
+    background, threshold = tuple(dataset_summary["background"]), comparison.foreground_threshold
+    named = name_factors(cell_table["name"].iloc[rows])
+    measured = [image_factors(cells[rows], background, threshold), named, folds[["label", "predicted", "person"]]]
+    judged = pd.concat(measured, axis=1)
+    found = explained_errors(judged, comparison.resamples, comparison.confidence, comparison.seed)
+    return pd.concat(found, ignore_index=True).drop(columns="target")
+
+
+def draw_errors(
+    protocol_predictions: pd.DataFrame,
+    disputed_labels: pd.DataFrame,
+    errors_explained: pd.DataFrame,
+    dataset_summary: dict[str, Any],
+    comparison: ComparisonParameters,
+) -> Figure:
+    """Whose cells the folds got wrong, which kinds of errors they are, and what goes with them."""
+    folds = protocol_predictions[protocol_predictions["protocol"] == FOLDS]
+    return errors_figure(folds, disputed_labels, errors_explained, dataset_summary["images"], comparison.seed)
 
 
 def draw_reliability(
