@@ -97,7 +97,6 @@ def create_pipeline() -> Pipeline:
                 name="draw_people",
             ),
             Node(
-                draw_errors,
                 draw_mistakes,
                 inputs=["cells", "protocol_predictions", "dataset_summary"],
                 outputs="figure_folds_mistakes",
