@@ -6,7 +6,8 @@ import difflib
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -50,12 +51,16 @@ class GuidanceHooks:
     def after_catalog_created(self, conf_catalog: dict[str, Any]) -> None:
         """Note the places outside this machine, and check that there are packages for them."""
         self._stores = sorted({place.rpartition("/")[0] for place in _remote_places(conf_catalog)})
-        _for_each_store(check_package, self._stores)
+        with _without_traceback():
+            for place in self._stores:
+                check_package(place)
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Check stores, unknown parameters, inputs, what sampling leaves to validation, and initial weights."""
-        _for_each_store(check_store, self._stores)
+        with _without_traceback():
+            for place in self._stores:
+                check_store(place)
         self._refuse_unknown_parameters(catalog)
         self._refuse_missing_inputs(pipeline, catalog)
         self._refuse_one_sided_sampling(pipeline, catalog)
@@ -106,10 +111,8 @@ class GuidanceHooks:
 
     def _refuse_to_overwrite(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         if is_main_process() and "synthetic_images" in pipeline.all_outputs():
-            try:
+            with _without_traceback():
                 catalog["synthetic_images"].check()
-            except UserError as error:
-                raise click.ClickException(str(error)) from error
 
     def _fetch_initial_weights(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         key = "params:validation.classifier"
@@ -117,10 +120,8 @@ class GuidanceHooks:
             from malaria_diffusion.evaluation.classifier import check_weights, resolve_weights
 
             classifier = catalog.load(key)
-            try:
+            with _without_traceback():
                 check_weights(resolve_weights(classifier.weights, catalog.load("workspace")), classifier)
-            except (FileNotFoundError, UserError) as error:
-                raise click.ClickException(str(error)) from error
 
 
 class LauncherHooks:
@@ -158,12 +159,13 @@ def _parameters(pipeline: Pipeline) -> set[str]:
     return {name for name in pipeline.inputs() if name.startswith("params:")}
 
 
-def _for_each_store(check: Callable[[str], None], urls: list[str]) -> None:
-    for url in urls:
-        try:
-            check(url)
-        except UserError as error:
-            raise click.ClickException(str(error)) from error
+@contextmanager
+def _without_traceback() -> Iterator[None]:
+    """End with the message alone where a user can mend the cause."""
+    try:
+        yield
+    except (FileNotFoundError, UserError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _remote_places(entries: dict[str, Any]) -> list[str]:
