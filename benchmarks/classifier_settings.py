@@ -110,8 +110,11 @@ def classify(
             cells, labels, names, fold.train, fold.val, parameters, arguments.work, weights
         )
         for views, rights in found.items():
-            predict = load_predictor(checkpoint, device=parameters.device, test_time_augmentation=views == EIGHT)
-            rights.append(predict(cells[fold.test]).argmax(axis=1) == labels[fold.test])
+            judged = checkpoint.with_name(f"{checkpoint.stem}, {views}.npy")
+            if not judged.is_file():
+                predict = load_predictor(checkpoint, device=parameters.device, test_time_augmentation=views == EIGHT)
+                np.save(judged, predict(cells[fold.test]).argmax(axis=1) == labels[fold.test])
+            rights.append(np.load(judged))
     return {views: np.concatenate(rights) for views, rights in found.items()}
 
 
