@@ -71,7 +71,6 @@ def main() -> None:
     parser.add_argument("--table", type=Path, default=Path("data/03_primary/cell_table.parquet"))
     parser.add_argument("--work", type=Path, default=Path("data/02_intermediate/classifier_settings"))
     parser.add_argument("--weights", type=Path, help="initial weights; without, all start from scratch")
-    parser.add_argument("--positive", default="Parasitized", help="the class that is the finding")
     parser.add_argument(
         "--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="the first is compared to"
     )

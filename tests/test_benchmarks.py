@@ -261,3 +261,29 @@ def test_classifier_parity(tmp_path):
     assert np.mean(found["ours"]["accuracy"]) - np.mean(found["ultralytics"]["accuracy"]) == pytest.approx(
         found["difference"]
     )
+
+
+def test_classifier_settings(tmp_path):
+    rng = np.random.default_rng(0)
+    people = np.arange(24).repeat(4)
+    labels = np.tile(["Parasitized", "Uninfected"], 48)
+    table = pd.DataFrame({"label": labels, "split": np.where(people < 20, "train", "test"), "audit": people % 10 == 0})
+    np.save(tmp_path / "cells.npy", rng.integers(0, 256, (96, 3, 32, 32), np.uint8))
+    table.assign(person=[f"P{person}" for person in people]).to_parquet(tmp_path / "table.parquet")
+    places = ["--cells", tmp_path / "cells.npy", "--table", tmp_path / "table.parquet", "--work", tmp_path / "work"]
+    path = tmp_path / "settings.json"
+    settings = ["--settings", "AdamW, batch 64", "its best epoch"]
+    asked = ["classifier_settings", *places, "--folds", 2, "--json", path, *settings]
+    result = start(*asked)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "80 cells of 20 people" in result.stdout  # none of them of the test
+    found = pd.read_json(path)
+    assert found["setting"].tolist() == ["AdamW, batch 64"] * 2 + ["its best epoch"] * 2
+    assert found["views"].tolist() == ["one view", "eight views"] * 2
+    assert found["difference"][0] == 0
+    np.testing.assert_allclose(found["difference"], found["accuracy"] - found["accuracy"][0], atol=1e-9)
+    assert (found["accuracy_low"] <= found["accuracy"]).all()
+    trained = {place: place.stat().st_mtime_ns for place in (tmp_path / "work").rglob("finished.json")}
+    assert len(trained) == 2  # the best and the last epoch are of the same training
+    assert start(*asked).stdout == result.stdout
+    assert {place: place.stat().st_mtime_ns for place in (tmp_path / "work").rglob("finished.json")} == trained
