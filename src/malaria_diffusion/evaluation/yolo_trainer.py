@@ -266,7 +266,7 @@ class CellTrainer(ClassificationTrainer):
                 "workers": 0,
                 "augment": parameters.test_time_augmentation,  # ultralytics' name of it; the checkpoint carries it
                 "close_mosaic": 0,  # else it reloads for an augmentation of detection
-                "amp": "bf16" if self.mixed and device.type == "cuda" else False,
+                "amp": "bf16" if self.mixed and device.type != "cpu" else False,
                 "plots": False,
             }
         )
