@@ -38,7 +38,7 @@ def errors_figure(
         bars(factors, explained[explained["scope"] == scope], order, "auc", shift, colour, scope)
     mark_no_auc(factors)
     factors.set_title("what tells errors from other cells", fontsize=9)
-    factors.legend(fontsize=6, loc="lower right")
+    factors.legend(fontsize=6, loc="lower left")
     for axes in (concentration, kinds, factors):
         axes.tick_params(labelsize=7)
     figure.suptitle(f"{int(wrong.sum()):,} errors among {len(predictions):,} cells ({images})", fontsize=10)
