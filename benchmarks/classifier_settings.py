@@ -109,7 +109,10 @@ def classify(
             judged = checkpoint.with_name(f"{checkpoint.stem}, {views}.npy")
             if not judged.is_file():
                 predict = load_predictor(checkpoint, device=parameters.device, test_time_augmentation=views == EIGHT)
-                np.save(judged, predict(cells[fold.test]).argmax(axis=1) == labels[fold.test])
+                beside = judged.with_suffix(".tmp")
+                with beside.open("wb") as file:
+                    np.save(file, predict(cells[fold.test]).argmax(axis=1) == labels[fold.test])
+                beside.replace(judged)
             rights.append(np.load(judged))
     return {views: np.concatenate(rights) for views, rights in found.items()}
 

@@ -59,7 +59,7 @@ def run_trial(
         given.cells, given.labels, class_names, given.train_rows, given.val_rows, parameters, folder, weights
     )
     rows = np.flatnonzero(cell_table["split"] == "test")
-    asked = cell_table.iloc[rows][["label", "sha256"]].to_csv() + f"{class_names} {positive_class}"
+    asked = cell_table.iloc[rows][["label", "sha256"]].to_csv() + f"{class_names} {positive_class} {checkpoint.stem}"
     judged = checkpoint.parents[1] / f"judged-{hashlib.sha256(asked.encode()).hexdigest()[:16]}.parquet"
     if judged.exists():
         return pd.read_parquet(judged)

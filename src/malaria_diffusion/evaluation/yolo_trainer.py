@@ -394,6 +394,7 @@ class CellTrainer(ClassificationTrainer):
             self.history = pd.DataFrame(self.killed["train_results"]).to_dict("records")
             for record in self.history:
                 self.on_epoch(record)
+        self.amp = False  # validation in single precision; training goes by args.amp
         group = self.optimizer.param_groups[0]
         self.effective = {
             "optimizer": type(self.optimizer).__name__,
