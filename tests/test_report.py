@@ -231,7 +231,8 @@ def summary_of(results):
         "classifier": {
             "initial_weights": "from scratch",
             "parameters": {"architecture": "yolov8n-cls", "epochs": 2, "batch_size": 32, "optimizer": "AdamW"}
-            | {"learning_rate": 0.002, "momentum": 0.9, "seed": 11},
+            | {"learning_rate": 0.002, "momentum": 0.9, "seed": 11}
+            | {"image_size": 64, "kept_epoch": "last", "colour": 0.1, "test_time_augmentation": True},
         },
         "n": {"real": 40, "synthetic": 40},
         "positive_class": "Parasitized",
@@ -370,6 +371,10 @@ def test_numbers_stand_with_their_intervals(page, shown):
 def test_code_data_model_and_seeds_are_named(page):
     for what in ("4d4db08", FINGERPRINT, "5dd4af9e", "split 7, diffusion 3, sampling 5, classifier 11, comparison 13"):
         assert what in page.text
+
+
+def test_what_the_classifiers_answers_rest_on_is_told(page):
+    assert "64 px, the last epoch kept, tints of 0.1, answers the mean of eight views" in page.text
 
 
 def test_names_are_text_and_not_html():

@@ -33,6 +33,22 @@ def test_errors_are_counted_by_person_and_kind():
     assert "8 errors among 40 cells (drawn cells)" in figure.get_suptitle()
 
 
+def test_people_with_more_cells_err_more_by_chance():
+    many, few = judged({"P1": 4}, cells=400), judged({"P2": 1, "P3": 1, "P4": 0}, cells=4)
+    predictions = pd.concat([many, few.assign(row=few["row"] + 400)], ignore_index=True)
+    figure = errors_figure(predictions, predictions.iloc[:0], EXPLAINED, "drawn cells", seed=0)
+    found, chance = (line.get_ydata() for line in figure.axes[0].lines)
+    np.testing.assert_allclose(found, [0, 4 / 6, 5 / 6, 1, 1])
+    assert chance[1] > 0.9  # 400 of 412 cells are of one person
+
+
+def test_kinds_that_are_not_drawn_are_mentioned():
+    predictions = judged({"P1": 0}, cells=8).assign(predicted=list("abcdefgh"))
+    figure = errors_figure(predictions, predictions.iloc[:0], EXPLAINED, "drawn cells", seed=0)
+    assert len(figure.axes[1].texts) == 6
+    assert figure.axes[1].get_title() == "the 6 commonest of 8 kinds"
+
+
 def test_a_classifier_without_errors_has_a_figure_too():
     predictions = judged({"P1": 0, "P2": 0})
     figure = errors_figure(predictions, predictions.iloc[:0], EXPLAINED.iloc[:0], "drawn cells", seed=0)

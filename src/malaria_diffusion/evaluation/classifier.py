@@ -102,7 +102,8 @@ def train_classifier(
         labels: (N,), the class of each cell, 0..len(class_names)-1.
         class_names: the name of each class.
         train_rows: rows of `cells` to learn from, at least two.
-        val_rows: rows of `cells` to choose the epoch by, none of them in `train_rows`.
+        val_rows: rows of `cells` that are judged after each epoch, none of them in `train_rows`; where the best epoch
+            is kept they choose it, by one view of each cell.
         parameters: how to train.
         folder: holds a folder for each run; nothing is written outside it.
         weights: checkpoint to start from (see `resolve_weights`); its head is used if it has as many classes.
@@ -112,11 +113,11 @@ def train_classifier(
         The checkpoint, in ultralytics' format (`YOLO(path)` reads it), and the history: a row per epoch with
         `epoch` (from 1), `train_loss` and `val_loss` (cross-entropy in nats, mean over batches), `val_accuracy`
         (0..1), `learning_rate` (at the end of the epoch) and `images_seen` (in all). Its `attrs["effective"]` says
-        what the live optimizer was set to.
+        what the live optimizer was set to, and the device and the precision of training.
 
     Raises:
         ValueError: arrays of the wrong type or shape, rows or labels out of range, rows in both sets, or `weights`
-            that are unsafe or of another architecture.
+            that are unsafe or of another architecture; a device without the precision asked for.
         FloatingPointError: the training diverged.
         MemoryError: the device has too little memory for the batch.
     """

@@ -123,18 +123,15 @@ def explained_by_factors(
     """
     unseen, floor, synthetic = (_usable(table) for table in (unseen, floor, synthetic))
     rng = np.random.default_rng(seed)
-    person = unseen["person"].to_numpy(dtype=str)
-    weight = person_weights(person, resamples, rng)
-    names = [name for name in NAME_FACTORS if name in unseen]
-    positive, wrong = (unseen["label"] == positive_class), (unseen["label"] != unseen["predicted"])
-    images = synthetic.drop(columns="person", errors="ignore")
-    factors = [*names, *IMAGE_FACTORS]
+    errors = _errors(unseen, resamples, rng)
+    positive = (unseen["label"] == positive_class).to_numpy()
     refusal = "no class is the positive one" if positive_class is None else ""
+    images = synthetic.drop(columns="person", errors="ignore")
     targets = {
-        POSITIVE: _Target(unseen, person, positive.to_numpy(), weight, factors, refusal=refusal),
-        ERROR: _Target(unseen, person, wrong.to_numpy(), weight, factors),
-        "real against synthetic": _against(unseen, images, weight, rng),
-        "real against real": _against(unseen, floor, weight, rng),
+        POSITIVE: errors._replace(truth=positive, refusal=refusal),
+        ERROR: errors,
+        "real against synthetic": _against(unseen, images, errors.weight, rng),
+        "real against real": _against(unseen, floor, errors.weight, rng),
     }
     return _explain(targets, confidence, seed)
 
@@ -149,12 +146,7 @@ def explained_errors(judged: pd.DataFrame, resamples: int, confidence: float, se
         confidence: Of the intervals.
         seed: Of folds and resamples.
     """
-    judged = _usable(judged)
-    person = judged["person"].to_numpy(dtype=str)
-    weight = person_weights(person, resamples, np.random.default_rng(seed))
-    wrong = (judged["label"] != judged["predicted"]).to_numpy()
-    factors = [*(name for name in NAME_FACTORS if name in judged), *IMAGE_FACTORS]
-    return _explain({ERROR: _Target(judged, person, wrong, weight, factors)}, confidence, seed)
+    return _explain({ERROR: _errors(_usable(judged), resamples, np.random.default_rng(seed))}, confidence, seed)
 
 
 def _explain(targets: dict[str, _Target], confidence: float, seed: int) -> Explained:
@@ -293,6 +285,14 @@ def cliffs_delta(
 
 def _usable(table: pd.DataFrame) -> pd.DataFrame:
     return table[~table["empty"].to_numpy(dtype=bool)].reset_index(drop=True)
+
+
+def _errors(judged: pd.DataFrame, resamples: int, rng: np.random.Generator) -> _Target:
+    """Cells classified wrongly, against the others."""
+    person = judged["person"].to_numpy(dtype=str)
+    weight = person_weights(person, resamples, rng)
+    factors = [*(name for name in NAME_FACTORS if name in judged), *IMAGE_FACTORS]
+    return _Target(judged, person, (judged["label"] != judged["predicted"]).to_numpy(), weight, factors)
 
 
 def _against(unseen: pd.DataFrame, others: pd.DataFrame, weight: NDArray, rng: np.random.Generator) -> _Target:

@@ -16,7 +16,7 @@ from malaria_diffusion.evaluation.classification import prediction_table
 from malaria_diffusion.evaluation.classifier import predict, train_classifier
 from malaria_diffusion.evaluation.parameters import ClassifierParameters
 
-# of the people who do not test, one in so many chooses the epoch and the threshold
+# of the people who do not test, one in so many validates
 VAL_PARTS = 8
 
 
@@ -25,7 +25,7 @@ class Fold(NamedTuple):
 
     Attributes:
         train: What is learned from, without audit cells.
-        val: What the epoch and the threshold are chosen by.
+        val: What the threshold is chosen by, and the epoch where the best is kept.
         test: What is judged.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from malaria_diffusion.ddpm.parameters import PrecisionName
 from malaria_diffusion.parameters import Parameters
@@ -52,11 +52,18 @@ class ClassifierParameters(Parameters):
     """Multiply each channel of each training cell by exp(colour z), z standard normal: another stain, another lamp.
     Black stays black."""
     test_time_augmentation: bool
-    """Classify by the mean over the eight mirrorings and turns of a cell, at eight times the cost."""
+    """Classify by the mean over the eight mirrorings and turns of a cell, at eight times the cost; only of a network
+    that learned from them (`flips`). The checkpoint carries it, so to change it is to train again."""
     precision: PrecisionName
     """Of training: auto is bfloat16 (mixed) where the hardware has it, else float32. Predictions are float32."""
     seed: int = Field(ge=0)
     device: Literal["auto", "cpu", "cuda", "mps"]
+
+    @model_validator(mode="after")
+    def _views_it_learned_from(self) -> ClassifierParameters:
+        if self.test_time_augmentation and not self.flips:
+            raise ValueError("test_time_augmentation needs flips: true, else it asks about views never learned from")
+        return self
 
 
 class ComparisonParameters(Parameters):

@@ -16,7 +16,7 @@ from malaria_diffusion.evaluation.classifier import predict, train_classifier
 from malaria_diffusion.evaluation.parameters import ClassifierParameters
 from malaria_diffusion.evaluation.utility_trials import Arm, TrainingSet, Trial
 
-# the epoch is chosen among so many; the learning rate rises in the first and falls in the others
+# the epoch, if the best is kept, is of so many; the learning rate rises in the first and falls in the others
 EPOCHS = 4
 
 

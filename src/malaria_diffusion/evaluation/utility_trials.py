@@ -85,7 +85,7 @@ class TrainingSet(NamedTuple):
         cells: uint8, (N, 3, S, S).
         labels: Class indices, (N,).
         train_rows: Rows for one epoch; a cell of a small source occurs more than once.
-        val_rows: Rows the epoch is chosen by.
+        val_rows: Rows that validate: the epoch is chosen by them where the best is kept.
     """
 
     cells: NDArray[np.uint8]

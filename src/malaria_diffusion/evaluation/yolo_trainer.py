@@ -244,6 +244,10 @@ class CellTrainer(ClassificationTrainer):
         self.bar: tqdm | None = None
         threads, device = torch.get_num_threads(), resolve_device(parameters.device)
         self.mixed = resolve_precision(parameters.precision, device) == torch.bfloat16
+        if self.mixed and device.type != "cpu" and resolve_precision("auto", device) != torch.bfloat16:
+            raise UserError(
+                f"`validation.classifier.precision` is bfloat16, which {device} has not; set it to auto or float32."
+            )
         super().__init__(
             overrides={
                 "model": f"{parameters.architecture}.yaml",
@@ -286,7 +290,7 @@ class CellTrainer(ClassificationTrainer):
         ours.get(event, lambda: None)()
 
     def final_eval(self) -> None:
-        """Drop what only a resume needs from the checkpoints; the best has been validated in its epoch."""
+        """Drop what only a resume needs from the checkpoints; each has been validated in its epoch."""
         strip_optimizer(self.last)
         strip_optimizer(self.best)
 

@@ -46,7 +46,7 @@ def errors_figure(
 
 
 def _draw_concentration(axes: Axes, person: pd.Series, wrong: pd.Series, seed: int) -> None:
-    """The share of errors that the worst people make up, beside people who all err at the same rate."""
+    """The share of errors that the people with the most make up, beside people who all err at the same rate."""
     cells = person.groupby(person).size().to_numpy()
     found = wrong.groupby(person).sum().to_numpy()
     rng = np.random.default_rng(seed)
@@ -56,7 +56,7 @@ def _draw_concentration(axes: Axes, person: pd.Series, wrong: pd.Series, seed: i
     axes.plot(share, curves[0], color=REAL, label="found")
     axes.plot(share, np.mean(curves[1:], axis=0), color=FLOOR, linestyle="--", label="all people alike")
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
-    axes.set_xlabel("share of people, the worst first", fontsize=7)
+    axes.set_xlabel("share of people, most errors first", fontsize=7)
     axes.set_ylabel("share of errors", fontsize=7)
     axes.set_title("whose cells", fontsize=9)
     axes.legend(fontsize=6, loc="lower right")
@@ -66,6 +66,7 @@ def _draw_kinds(axes: Axes, errors: pd.DataFrame, disputed: set[int]) -> None:
     """Errors by label and answer, the commonest first, those whose label is disputed apart."""
     kind = errors["label"] + "\nsaid " + errors["predicted"]
     counts = pd.crosstab(kind, errors["row"].isin(disputed)).reindex(columns=[False, True], fill_value=0)
+    title = "which kind" if len(counts) <= MOST_KINDS else f"the {MOST_KINDS} commonest of {len(counts)} kinds"
     counts = counts.loc[counts.sum(axis=1).sort_values(kind="stable").index[-MOST_KINDS:]]
     axes.barh(counts.index, counts[True], color=SYNTHETIC, label="label disputed")
     axes.barh(counts.index, counts[False], left=counts[True], color=REAL, label="other")
@@ -73,5 +74,5 @@ def _draw_kinds(axes: Axes, errors: pd.DataFrame, disputed: set[int]) -> None:
         axes.text(both, place, f" {both} ({less} disputed)", fontsize=6, va="center")
     axes.set_xlim(0, 1.6 * max([1, *counts.sum(axis=1)]))
     axes.set_xlabel("cells", fontsize=7)
-    axes.set_title("which kind", fontsize=9)
+    axes.set_title(title, fontsize=9)
     axes.legend(fontsize=6, loc="lower right")

@@ -275,7 +275,9 @@ def paper_settings(summary: dict[str, Any]) -> list[Setting]:
             "YOLOv8 from ImageNet weights, 100 epochs, batch 16, SGD 0.01, momentum 0.937",
             f"{yolo['architecture']} {weights if weights == 'from scratch' else f'from {weights}'}, {yolo['epochs']} "
             f"epochs, batch {yolo['batch_size']}, {yolo['optimizer']} {yolo['learning_rate']}, momentum "
-            f"{yolo['momentum']}",
+            f"{yolo['momentum']}; {yolo['image_size']} px, the {yolo['kept_epoch']} epoch kept"
+            + f", tints of {yolo['colour']}" * (yolo["colour"] > 0)
+            + ", answers the mean of eight views" * yolo["test_time_augmentation"],
         ),
         Setting(
             "Synthetic and unseen cells compared",

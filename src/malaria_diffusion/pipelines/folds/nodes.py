@@ -133,8 +133,8 @@ def explain_errors(
     rows = folds["row"].to_numpy(dtype=int)
     background, threshold = tuple(dataset_summary["background"]), comparison.foreground_threshold
     named = name_factors(cell_table["name"].iloc[rows])
-    measured = [image_factors(cells[rows], background, threshold), named, folds[["label", "predicted", "person"]]]
-    judged = pd.concat(measured, axis=1)
+    factors = image_factors(cells, background, threshold).iloc[rows].reset_index(drop=True)
+    judged = pd.concat([factors, named, folds[["label", "predicted", "person"]]], axis=1)
     found = explained_errors(judged, comparison.resamples, comparison.confidence, comparison.seed)
     return pd.concat(found, ignore_index=True).drop(columns="target")
 

@@ -38,7 +38,7 @@ def train_yolo(
     class_names: list[str],
     compared_rows: dict[str, list[int]],
 ) -> tuple[Path, pd.DataFrame]:
-    """Train the classifier on the training split, choosing the epoch by the validation split."""
+    """Train the classifier on the training split, watched on the validation split, which may choose the epoch."""
     checkpoint, history = train_classifier(
         cells,
         cell_table["label"].map(class_names.index).to_numpy(np.int64),

@@ -50,7 +50,9 @@ def explain_classifier(
 ) -> tuple[pd.DataFrame, dict[str, ExplainedCells]]:
     """SHAP attributions of some compared cells by the trained classifier and, to check the method, by random ones.
 
-    Explained is the positive class or, without one, each cell's own; of more than ten classes the first ten.
+    Explained is the positive class or, without one, each cell's own; of more than ten classes the first ten. It is the
+    network's answer to a cell as it is, also where answers are otherwise the mean of eight views
+    (`test_time_augmentation`): all eight would take eight times as long.
 
     Returns:
         `results_table` for the dark spots and, where the cells are phantom cells whose parasites are known, for these
@@ -58,7 +60,6 @@ def explain_classifier(
     """
     rng = np.random.default_rng(comparison.seed)
     background, threshold = tuple(dataset_summary["background"]), comparison.foreground_threshold
-    # the network itself: eight views would explain the same eight times as slowly
     trained = load_predictor(yolo_classifier, device=classifier.device, test_time_augmentation=False)
     typical = rng.permutation(np.flatnonzero(training_rows(cell_table)))[:TYPICAL_CELLS]
     typical_cells = cells[np.sort(typical)]

@@ -27,6 +27,7 @@ def summarise_study(
     sampled = synthetic_table.iloc[0]
     compared = int(given.fidelity_metrics["n"].max())  # as many of each
     fingerprint = given.dataset_summary["fingerprint"]
+    of_epoch = yolo_history["val_accuracy"]
     summary = {
         "dataset": given.dataset_summary,
         "ddpm": {
@@ -46,7 +47,7 @@ def summarise_study(
         "classifier": {
             "initial_weights": classifier.weights or "from scratch",
             "parameters": classifier.model_dump(mode="json"),
-            "best_val_accuracy": float(yolo_history["val_accuracy"].max()),
+            "kept_val_accuracy": float({"best": of_epoch.max(), "last": of_epoch.iloc[-1]}[classifier.kept_epoch]),
         },
         "n": {"real": compared, "synthetic": compared},
         "positive_class": comparison.positive_class,
