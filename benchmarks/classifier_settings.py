@@ -5,13 +5,14 @@
 
 The people of the split's train and val parts are dealt into folds; for each fold a classifier learns from the other
 people (an eighth of them validate) and classifies the fold's cells, as they are and as the mean over their eight
-mirrorings and turns. Differences to the first setting are of the same cells, intervals are bootstraps over people. The
-split's test people take no part. A training that is finished is not repeated, a killed one goes on.
+mirrorings and turns. Differences are to the first setting's one view of the same cells, intervals are bootstraps over
+people. The split's test people take no part. A training that is finished is not repeated, a killed one goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,10 @@ COMMON = {
     "device": "auto",
 }
 SCRATCH = "from scratch"
-SGD = {"optimizer": "SGD", "batch_size": 16, "learning_rate": 0.01, "momentum": 0.937, "weight_decay": 0.0005}
+PAPERS_SGD = {"optimizer": "SGD", "batch_size": 16, "learning_rate": 0.01, "momentum": 0.937, "weight_decay": 0.0005}
 SETTINGS: Mapping[str, dict[str, Any]] = {
     "AdamW, batch 64": {},
-    "SGD, batch 16, the paper's": SGD,
+    "SGD, batch 16": PAPERS_SGD,
     "its best epoch": {"kept_epoch": "best"},
     "tinted, 0.1": {"colour": 0.1},
     "96 px": {"image_size": 96},
@@ -76,6 +77,8 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    if arguments.weights is None and SCRATCH in arguments.settings:
+        parser.error(f"{SCRATCH!r} differs from other settings only with --weights")
     cells, table = np.load(arguments.cells, mmap_mode="r"), pd.read_parquet(arguments.table)
     inside = np.flatnonzero(table["split"] != "test")
     folds = person_folds(table.iloc[inside], arguments.folds, seed=0)[: arguments.folds_used]
@@ -102,18 +105,19 @@ def classify(
     labels = table["label"].map(names.index).to_numpy(np.int64)
     found: dict[str, list[NDArray[np.bool_]]] = {ONE: [], EIGHT: []}
     for fold in folds:
+        digest = hashlib.sha256(np.ascontiguousarray(cells[fold.test])).hexdigest()[:16]
         checkpoint, _ = train_classifier(
             cells, labels, names, fold.train, fold.val, parameters, arguments.work, weights
         )
         for views, rights in found.items():
-            judged = checkpoint.with_name(f"{checkpoint.stem}, {views}.npy")
+            judged = checkpoint.with_name(f"{checkpoint.stem}, {views}, {digest}.npy")
             if not judged.is_file():
                 predict = load_predictor(checkpoint, device=parameters.device, test_time_augmentation=views == EIGHT)
                 beside = judged.with_suffix(".tmp")
                 with beside.open("wb") as file:
-                    np.save(file, predict(cells[fold.test]).argmax(axis=1) == labels[fold.test])
+                    np.save(file, predict(cells[fold.test]))
                 beside.replace(judged)
-            rights.append(np.load(judged))
+            rights.append(np.load(judged).argmax(axis=1) == labels[fold.test])
     return {views: np.concatenate(rights) for views, rights in found.items()}
 
 
