@@ -5,8 +5,9 @@
 
 The people of the split's train and val parts are dealt into folds; for each fold a classifier learns from the other
 people (an eighth of them validate) and classifies the fold's cells, as they are and as the mean over their eight
-mirrorings and turns. Differences are to the first setting's one view of the same cells, intervals are bootstraps over
-people. The split's test people take no part. A training that is finished is not repeated, a killed one goes on.
+mirrorings and turns. Several settings also answer together, by the mean of their probabilities. Differences are to the
+first setting's one view of the same cells, intervals are bootstraps over people. The split's test people take no part.
+A training that is finished is not repeated, a killed one goes on.
 """
 
 from __future__ import annotations
@@ -56,10 +57,13 @@ SETTINGS: Mapping[str, dict[str, Any]] = {
     "128 px": {"image_size": 128},
     "96 px, tinted, 0.1": {"image_size": 96, "colour": 0.1},
     "128 px, tinted, 0.1": {"image_size": 128, "colour": 0.1},
+    "128 px, tinted, 0.1, seed 1": {"image_size": 128, "colour": 0.1, "seed": 1},
+    "128 px, tinted, 0.1, seed 2": {"image_size": 128, "colour": 0.1, "seed": 2},
     "16 epochs": {"epochs": 16},
     SCRATCH: {},
 }
-ONE, EIGHT = "one view", "eight views"
+VIEWS = ONE, EIGHT = "one view", "eight views"
+TOGETHER = "all together"
 
 
 def main() -> None:
@@ -83,33 +87,42 @@ def main() -> None:
     inside = np.flatnonzero(table["split"] != "test")
     folds = person_folds(table.iloc[inside], arguments.folds, seed=0)[: arguments.folds_used]
     folds = [Fold(*(inside[rows] for rows in fold)) for fold in folds]
-    right = {
+    said = {
         name: classify(name, cells, table, folds, arguments)
         for name in tqdm(arguments.settings, desc="settings", unit="setting")
     }
-    people = table["person"].iloc[np.concatenate([fold.test for fold in folds])].to_numpy(dtype=str)
+    if len(said) > 1:
+        said[TOGETHER] = {views: np.mean([of_views[views] for of_views in said.values()], axis=0) for views in VIEWS}
+    judged = table.iloc[np.concatenate([fold.test for fold in folds])]
+    people, labels = judged["person"].to_numpy(dtype=str), judged["label"].map(classes(table).index).to_numpy()
+    right = {
+        name: {views: probabilities.argmax(axis=1) == labels for views, probabilities in of_views.items()}
+        for name, of_views in said.items()
+    }
     results = compare(right, people, arguments.resamples)
     print(f"{len(people)} cells of {len(np.unique(people))} people, packed at {cells.shape[-1]} px")
     print(results.to_string(index=False, float_format="{:.4f}".format))
+    wrong = np.array([~right[name][EIGHT] for name in arguments.settings])
+    print(f"By eight views, {wrong.any(axis=0).sum()} cells are wrong by any setting, {wrong.all(axis=0).sum()} by all")
     if arguments.json:
         results.to_json(arguments.json, orient="records", indent=1)
 
 
 def classify(
     name: str, cells: NDArray[np.uint8], table: pd.DataFrame, folds: list[Fold], arguments: argparse.Namespace
-) -> dict[str, NDArray[np.bool_]]:
-    """Whether each judged cell is classified rightly, in the order of the folds, by one view and by eight."""
+) -> dict[str, NDArray[np.float32]]:
+    """Class probabilities of each judged cell (N, classes), in the order of the folds, by one view and by eight."""
     parameters = ClassifierParameters(**COMMON | SETTINGS[name])
     weights = None if name == SCRATCH else arguments.weights
-    names = sorted(table["label"].unique())
+    names = classes(table)
     labels = table["label"].map(names.index).to_numpy(np.int64)
-    found: dict[str, list[NDArray[np.bool_]]] = {ONE: [], EIGHT: []}
+    found: dict[str, list[NDArray[np.float32]]] = {views: [] for views in VIEWS}
     for fold in folds:
         digest = hashlib.sha256(np.ascontiguousarray(cells[fold.test])).hexdigest()[:16]
         checkpoint, _ = train_classifier(
             cells, labels, names, fold.train, fold.val, parameters, arguments.work, weights
         )
-        for views, rights in found.items():
+        for views, parts in found.items():
             judged = checkpoint.with_name(f"{checkpoint.stem}, {views}, {digest}.npy")
             if not judged.is_file():
                 predict = load_predictor(checkpoint, device=parameters.device, test_time_augmentation=views == EIGHT)
@@ -117,8 +130,13 @@ def classify(
                 with beside.open("wb") as file:
                     np.save(file, predict(cells[fold.test]))
                 beside.replace(judged)
-            rights.append(np.load(judged).argmax(axis=1) == labels[fold.test])
-    return {views: np.concatenate(rights) for views, rights in found.items()}
+            parts.append(np.load(judged))
+    return {views: np.concatenate(parts) for views, parts in found.items()}
+
+
+def classes(table: pd.DataFrame) -> list[str]:
+    """Names of the classes, in the order of their indices."""
+    return sorted(table["label"].unique())
 
 
 def compare(right: dict[str, dict[str, NDArray[np.bool_]]], people: NDArray[np.str_], resamples: int) -> pd.DataFrame:

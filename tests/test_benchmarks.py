@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -278,8 +279,11 @@ def test_classifier_settings(tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
     assert "80 cells of 20 people" in result.stdout  # none of them of the test
     found = pd.read_json(path)
-    assert found["setting"].tolist() == ["AdamW, batch 64"] * 2 + ["its best epoch"] * 2
-    assert found["views"].tolist() == ["one view", "eight views"] * 2
+    assert found["setting"].tolist() == [name for name in [*settings[1:], "all together"] for _ in range(2)]
+    assert found["views"].tolist() == ["one view", "eight views"] * 3
+    wrong, by_all = map(int, re.search(r"(\d+) cells are wrong by any setting, (\d+) by all", result.stdout).groups())
+    least, most = np.sort(80 * (1 - found["accuracy"][1:4:2]))
+    assert by_all <= round(least) <= round(most) <= wrong
     assert found["difference"][0] == 0
     np.testing.assert_allclose(found["difference"], found["accuracy"] - found["accuracy"][0], atol=1e-9)
     assert (found["accuracy_low"] <= found["accuracy"]).all()
