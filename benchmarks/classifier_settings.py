@@ -5,9 +5,9 @@
 
 The people of the split's train and val parts are dealt into folds; for each fold a classifier learns from the other
 people (an eighth of them validate) and classifies the fold's cells, as they are and as the mean over their eight
-mirrorings and turns. Several settings also answer together, by the mean of their probabilities. Differences are to the
-first setting's one view of the same cells, intervals are bootstraps over people. The split's test people take no part.
-A training that is finished is not repeated, a killed one goes on.
+mirrorings and turns, and, of several seeds, as the mean over their networks too. Differences are to the first setting's
+one view of the same cells; intervals are bootstraps over people and seeds (of three seeds somewhat narrow). The split's
+test people take no part. A training that is finished is not repeated, a killed one goes on.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ COMMON = {
     "colour": 0.0,
     "test_time_augmentation": False,
     "precision": "auto",
-    "seed": 0,
     "device": "auto",
 }
 SCRATCH = "from scratch"
@@ -57,13 +56,10 @@ SETTINGS: Mapping[str, dict[str, Any]] = {
     "128 px": {"image_size": 128},
     "96 px, tinted, 0.1": {"image_size": 96, "colour": 0.1},
     "128 px, tinted, 0.1": {"image_size": 128, "colour": 0.1},
-    "128 px, tinted, 0.1, seed 1": {"image_size": 128, "colour": 0.1, "seed": 1},
-    "128 px, tinted, 0.1, seed 2": {"image_size": 128, "colour": 0.1, "seed": 2},
     "16 epochs": {"epochs": 16},
     SCRATCH: {},
 }
-VIEWS = ONE, EIGHT = "one view", "eight views"
-TOGETHER = "all together"
+ONE, EIGHT, TOGETHER = "one view", "eight views", "eight views, all seeds together"
 
 
 def main() -> None:
@@ -76,6 +72,7 @@ def main() -> None:
     parser.add_argument(
         "--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="the first is compared to"
     )
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--folds-used", type=int, help="judge only the first so many folds' people")
     parser.add_argument("--resamples", type=int, default=1000)
@@ -87,36 +84,40 @@ def main() -> None:
     inside = np.flatnonzero(table["split"] != "test")
     folds = person_folds(table.iloc[inside], arguments.folds, seed=0)[: arguments.folds_used]
     folds = [Fold(*(inside[rows] for rows in fold)) for fold in folds]
-    said = {
-        name: classify(name, cells, table, folds, arguments)
-        for name in tqdm(arguments.settings, desc="settings", unit="setting")
-    }
-    if len(said) > 1:
-        said[TOGETHER] = {views: np.mean([of_views[views] for of_views in said.values()], axis=0) for views in VIEWS}
     judged = table.iloc[np.concatenate([fold.test for fold in folds])]
     people, labels = judged["person"].to_numpy(dtype=str), judged["label"].map(classes(table).index).to_numpy()
-    right = {
-        name: {views: probabilities.argmax(axis=1) == labels for views, probabilities in of_views.items()}
-        for name, of_views in said.items()
-    }
+    right: dict[tuple[str, str], NDArray[np.bool_]] = {}  # (seeds, N)
+    for name in tqdm(arguments.settings, desc="settings", unit="setting"):
+        said = [classify(name, seed, cells, table, folds, arguments) for seed in range(arguments.seeds)]
+        for views in (ONE, EIGHT):
+            right[name, views] = np.array([of_seed[views].argmax(axis=1) == labels for of_seed in said])
+        if arguments.seeds > 1:
+            together = np.mean([of_seed[EIGHT] for of_seed in said], axis=0)
+            right[name, TOGETHER] = together.argmax(axis=1)[None] == labels
     results = compare(right, people, arguments.resamples)
     print(f"{len(people)} cells of {len(np.unique(people))} people, packed at {cells.shape[-1]} px")
     print(results.to_string(index=False, float_format="{:.4f}".format))
-    wrong = np.array([~right[name][EIGHT] for name in arguments.settings])
-    print(f"By eight views, {wrong.any(axis=0).sum()} cells are wrong by any setting, {wrong.all(axis=0).sum()} by all")
+    wrong = ~np.concatenate([right[name, EIGHT] for name in arguments.settings])
+    any_wrong, all_wrong = wrong.any(axis=0).sum(), wrong.all(axis=0).sum()
+    print(f"By eight views, {any_wrong} cells are wrong by any of {len(wrong)} networks a fold, {all_wrong} by all")
     if arguments.json:
         results.to_json(arguments.json, orient="records", indent=1)
 
 
 def classify(
-    name: str, cells: NDArray[np.uint8], table: pd.DataFrame, folds: list[Fold], arguments: argparse.Namespace
+    name: str,
+    seed: int,
+    cells: NDArray[np.uint8],
+    table: pd.DataFrame,
+    folds: list[Fold],
+    arguments: argparse.Namespace,
 ) -> dict[str, NDArray[np.float32]]:
     """Class probabilities of each judged cell (N, classes), in the order of the folds, by one view and by eight."""
-    parameters = ClassifierParameters(**COMMON | SETTINGS[name])
+    parameters = ClassifierParameters(**COMMON | SETTINGS[name] | {"seed": seed})
     weights = None if name == SCRATCH else arguments.weights
     names = classes(table)
     labels = table["label"].map(names.index).to_numpy(np.int64)
-    found: dict[str, list[NDArray[np.float32]]] = {views: [] for views in VIEWS}
+    found: dict[str, list[NDArray[np.float32]]] = {ONE: [], EIGHT: []}
     for fold in folds:
         digest = hashlib.sha256(np.ascontiguousarray(cells[fold.test])).hexdigest()[:16]
         checkpoint, _ = train_classifier(
@@ -139,19 +140,24 @@ def classes(table: pd.DataFrame) -> list[str]:
     return sorted(table["label"].unique())
 
 
-def compare(right: dict[str, dict[str, NDArray[np.bool_]]], people: NDArray[np.str_], resamples: int) -> pd.DataFrame:
-    """Accuracy of each setting, and its difference to the first one's, with 95 % intervals over people."""
+def compare(right: dict[tuple[str, str], NDArray[np.bool_]], people: NDArray[np.str_], resamples: int) -> pd.DataFrame:
+    """Accuracy of each setting (mean over seeds), and its difference to the first one's, with 95 % intervals."""
     units, unit = np.unique(people, return_inverse=True)
-    weights = bootstrap_counts(len(units), resamples, np.random.default_rng(0))[:, unit]
-    base = next(iter(right.values()))[ONE].astype(float)
+    rng = np.random.default_rng(0)
+    drawn = np.vstack([np.ones(len(units), int), bootstrap_counts(len(units), resamples, rng)])[:, unit]
+    accuracies = {}  # (1 + resamples,), the first of the sample itself
+    for key, rights in right.items():
+        seeds = np.vstack([np.ones(len(rights), int), bootstrap_counts(len(rights), resamples, rng)]) / len(rights)
+        accuracies[key] = ((drawn @ rights.T) / drawn.sum(axis=1, keepdims=True) * seeds).sum(axis=1)
+    base = next(iter(accuracies.values()))
     rows = []
-    for name, of_views in right.items():
-        for views, rights in of_views.items():
-            row: dict[str, Any] = {"setting": name, "views": views}
-            for what, values in (("accuracy", rights.astype(float)), ("difference", rights - base)):
-                low, high = np.quantile(weights @ values / weights.sum(axis=1), (0.025, 0.975))
-                row |= {what: values.mean(), f"{what}_low": low, f"{what}_high": high}
-            rows.append(row)
+    for (name, views), found in accuracies.items():
+        of_seeds = right[name, views].mean(axis=1)
+        row = {"setting": name, "views": views, "lowest_seed": of_seeds.min(), "highest_seed": of_seeds.max()}
+        for what, values in (("accuracy", found), ("difference", found - base)):
+            low, high = np.quantile(values[1:], (0.025, 0.975))
+            row |= {what: values[0], f"{what}_low": low, f"{what}_high": high}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -274,20 +274,22 @@ def test_classifier_settings(tmp_path):
     places = ["--cells", tmp_path / "cells.npy", "--table", tmp_path / "table.parquet", "--work", tmp_path / "work"]
     path = tmp_path / "settings.json"
     settings = ["--settings", "AdamW, batch 64", "its best epoch"]
-    asked = ["classifier_settings", *places, "--folds", 2, "--json", path, *settings]
+    asked = ["classifier_settings", *places, "--folds", 2, "--seeds", 2, "--json", path, *settings]
     result = start(*asked)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "80 cells of 20 people" in result.stdout  # none of them of the test
     found = pd.read_json(path)
-    assert found["setting"].tolist() == [name for name in [*settings[1:], "all together"] for _ in range(2)]
-    assert found["views"].tolist() == ["one view", "eight views"] * 3
-    wrong, by_all = map(int, re.search(r"(\d+) cells are wrong by any setting, (\d+) by all", result.stdout).groups())
-    least, most = np.sort(80 * (1 - found["accuracy"][1:4:2]))
-    assert by_all <= round(least) <= round(most) <= wrong
+    views = ["one view", "eight views", "eight views, all seeds together"]
+    assert list(zip(found["setting"], found["views"], strict=True)) == [(s, v) for s in settings[1:] for v in views]
+    wrong, by_all = map(int, re.search(r"(\d+) cells are wrong by any .* a fold, (\d+) by all", result.stdout).groups())
+    errors = 80 * (1 - found[found["views"] == "eight views"][["highest_seed", "lowest_seed"]].to_numpy())
+    assert by_all <= round(errors.min()) <= round(errors.max()) <= wrong
+    assert (found["lowest_seed"] <= found["accuracy"]).all()
+    assert (found["accuracy"] <= found["highest_seed"]).all()
     assert found["difference"][0] == 0
     np.testing.assert_allclose(found["difference"], found["accuracy"] - found["accuracy"][0], atol=1e-9)
     assert (found["accuracy_low"] <= found["accuracy"]).all()
     trained = {place: place.stat().st_mtime_ns for place in (tmp_path / "work").rglob("finished.json")}
-    assert len(trained) == 2  # the best and the last epoch are of the same training
+    assert len(trained) == 4  # two seeds, two folds; the best and the last epoch are of the same training
     assert start(*asked).stdout == result.stdout
     assert {place: place.stat().st_mtime_ns for place in (tmp_path / "work").rglob("finished.json")} == trained
