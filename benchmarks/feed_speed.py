@@ -49,6 +49,7 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from malaria_diffusion.ddpm.feed import Batch, Feed
+from malaria_diffusion.ddpm.process import GaussianDiffusion
 from malaria_diffusion.ddpm.processes import Processes
 from malaria_diffusion.ddpm.training import LOG_STEPS, _Run
 
@@ -81,7 +82,13 @@ class TimedFeed:
 
 def feed_alone(pictures: Pictures, setup: Setup, batch: int) -> tuple[Feed, Callable[[int], None]]:
     """A feed and what takes so many steps' samples from it."""
-    feed = Feed(pictures.data, training_parameters(setup, batch), PROCESS.timesteps, Processes(0, 1), setup.device)
+    feed = Feed(
+        pictures.data,
+        training_parameters(setup, batch),
+        GaussianDiffusion.from_parameters(PROCESS),
+        Processes(0, 1),
+        setup.device,
+    )
     numbers = itertools.count()
 
     def take(steps: int) -> None:

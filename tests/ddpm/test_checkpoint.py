@@ -43,7 +43,7 @@ class State:
         self.optimizer.step()
 
     def packed(self):
-        return copy.deepcopy(pack_state(self.network, self.ema, self.optimizer))
+        return copy.deepcopy(pack_state(self.network, {0.9: self.ema}, self.optimizer))
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_restored_state_goes_on_like_the_original(network_parameters, path, ki
     original.step(0)
     original.step(1)
     save_checkpoint(path, original.packed(), PROGRESS)
-    unpack_state(load_tensors(path), other.network, other.ema, other.optimizer)
+    unpack_state(load_tensors(path), other.network, {0.9: other.ema}, other.optimizer)
     assert equal(other.packed(), original.packed())
     before = original.packed()
     for seed in (2, 3):
@@ -93,7 +93,7 @@ def test_restored_moments_lie_in_memory_as_their_weights_do(trained, network_par
     """Fused optimizers walk weights and moments through memory side by side."""
     save_checkpoint(path, trained.packed(), PROGRESS)
     other = State(network_parameters, 1)
-    unpack_state(load_tensors(path), other.network, other.ema, other.optimizer)
+    unpack_state(load_tensors(path), other.network, {0.9: other.ema}, other.optimizer)
     unlike = [
         (tuple(weight.shape), name)
         for weight, state in other.optimizer.state.items()
@@ -116,7 +116,7 @@ def test_two_groups_of_weights_come_back_in_their_order(network_parameters, path
     original, other = build(0), build(1)
     original.step(0)
     save_checkpoint(path, original.packed(), PROGRESS)
-    unpack_state(load_tensors(path), other.network, other.ema, other.optimizer)
+    unpack_state(load_tensors(path), other.network, {0.9: other.ema}, other.optimizer)
     original.step(1)
     other.step(1)
     assert equal(other.packed(), original.packed())
@@ -150,7 +150,7 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(trained, netwo
     other.step(1)
     before = other.packed()
     with pytest.raises(ValueError, match=told):
-        unpack_state(change(trained.packed()), other.network, other.ema, other.optimizer)
+        unpack_state(change(trained.packed()), other.network, {0.9: other.ema}, other.optimizer)
     assert equal(other.packed(), before)
 
 

@@ -9,11 +9,14 @@ import torch
 from malaria_diffusion.ddpm import feed as feed_module
 from malaria_diffusion.ddpm.feed import Batch, Feed, read_batch
 from malaria_diffusion.ddpm.keyed import Draw, Purpose, draw_samples
+from malaria_diffusion.ddpm.process import GaussianDiffusion
 from malaria_diffusion.ddpm.processes import Processes
+from malaria_diffusion.ddpm.schedule import linear_schedule
 
 from .trainings import STEPS, Noting
 
 TIMESTEPS = 20
+DIFFUSION = GaussianDiffusion(linear_schedule(TIMESTEPS, 0.001, 0.2))
 CPU = torch.device("cpu")
 ALONE = Processes(0, 1)
 
@@ -24,7 +27,7 @@ def feeds(data, parameters):
     made = []
 
     def make(processes=ALONE, data=data, **changes):
-        made.append(Feed(data, parameters.model_copy(update=changes), TIMESTEPS, processes, CPU))
+        made.append(Feed(data, parameters.model_copy(update=changes), DIFFUSION, processes, CPU))
         return made[-1]
 
     yield make

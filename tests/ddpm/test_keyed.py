@@ -22,7 +22,7 @@ def test_same_key_same_numbers():
 def test_any_other_key_other_numbers():
     keys = list(itertools.product([0, 1, 2**32, 2**63 - 1], Purpose, [0, 1, 2**32, 2**62]))
     drawn = {key: tuple(keyed_generator(*key).integers(2**63, size=2)) for key in keys}
-    assert len(set(drawn.values())) == len(keys) == 4 * 6 * 4
+    assert len(set(drawn.values())) == len(keys) == 4 * 7 * 4
 
 
 def test_streams_of_neighbouring_indices_do_not_overlap():
@@ -67,8 +67,8 @@ def test_draws_change_with_each_part_of_the_key(change):
 
 def test_draws_have_the_promised_types():
     draw = draw_samples(0, Purpose.SAMPLE, range(5), 10, SHAPE)
-    assert [part.dtype for part in draw] == [torch.int64, torch.float32, torch.bool, torch.float64]
-    assert [tuple(part.shape) for part in draw] == [(5,), (5, *SHAPE), (5, 2), (5,)]
+    assert [part.dtype for part in draw] == [torch.int64, torch.float32, torch.bool, torch.bool, torch.float64]
+    assert [tuple(part.shape) for part in draw] == [(5,), (5, *SHAPE), (5, 2), (5,), (5,)]
 
 
 def test_a_draw_of_nothing_is_empty():
@@ -76,6 +76,7 @@ def test_a_draw_of_nothing_is_empty():
         (0,),
         (0, *SHAPE),
         (0, 2),
+        (0,),
         (0,),
     ]
 

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from malaria_diffusion.ddpm.optimizer import Optimizer, state_shapes
 from malaria_diffusion.errors import UserError
 
 FORMAT = "malaria_diffusion training 2"
@@ -76,17 +77,17 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def pack_state(module: nn.Module, ema: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Weights, averaged weights and optimizer state as one flat dict."""
+def pack_state(module: nn.Module, averages: dict[float, dict[str, Tensor]], optimizer: Optimizer) -> dict[str, Tensor]:
+    """Weights, averaged weights by their decay, and optimizer state as one flat dict."""
     tensors = {f"weights.{name}": tensor for name, tensor in module.state_dict().items()}
-    tensors |= {f"ema.{name}": tensor for name, tensor in ema.items()}
+    tensors |= _named_averages(averages)
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
     return tensors
 
 
 def unpack_state(
-    tensors: dict[str, Tensor], module: nn.Module, ema: dict[str, Tensor], optimizer: torch.optim.Optimizer
+    tensors: dict[str, Tensor], module: nn.Module, averages: dict[float, dict[str, Tensor]], optimizer: Optimizer
 ) -> None:
     """Put what `pack_state` made after a step back, in place.
 
@@ -95,10 +96,8 @@ def unpack_state(
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     expected = {f"weights.{name}": tensor.shape for name, tensor in module.state_dict().items()}
-    expected |= {f"ema.{name}": tensor.shape for name, tensor in ema.items()}
-    for index, parameter in enumerate(parameters):
-        shapes = {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
-        expected |= {f"optimizer.{index}.{name}": shape for name, shape in shapes.items()}
+    expected |= {name: tensor.shape for name, tensor in _named_averages(averages).items()}
+    expected |= {f"optimizer.{name}": shape for name, shape in state_shapes(optimizer).items()}
     found = {name: tensor.shape for name, tensor in tensors.items()}
     for name in sorted(expected.keys() | found.keys()):
         if found.get(name) != expected.get(name):
@@ -107,8 +106,8 @@ def unpack_state(
     module.load_state_dict(select(tensors, "weights."))
     state: dict[int, dict[str, Tensor]] = {}
     with torch.no_grad():
-        for name, tensor in select(tensors, "ema.").items():
-            ema[name].copy_(tensor)
+        for name, average in _named_averages(averages).items():
+            average.copy_(tensors[name])
         for key, tensor in select(tensors, "optimizer.").items():
             index, name = key.split(".")
             # moments must lie in memory as their parameter does (channels last): fused optimizers walk both abreast
@@ -120,6 +119,15 @@ def unpack_state(
 def select(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors under `prefix`, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _named_averages(averages: dict[float, dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The first under "ema.", as if there were no other, and each other one under its decay."""
+    named = {}
+    for place, (decay, average) in enumerate(averages.items()):
+        prefix = "ema." if place == 0 else f"ema {decay}."
+        named |= {prefix + name: tensor for name, tensor in average.items()}
+    return named
 
 
 def _shape(shape: torch.Size | None) -> str:

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from malaria_diffusion.ddpm.keyed import Draw, Purpose, draw_samples, keyed_generator
 from malaria_diffusion.ddpm.parameters import TrainingParameters
+from malaria_diffusion.ddpm.process import GaussianDiffusion
 from malaria_diffusion.ddpm.processes import Processes
+from malaria_diffusion.ddpm.timesteps import TimestepDraw, stratified
 
 AHEAD = 2
 
@@ -75,12 +77,14 @@ class Feed:
         self,
         data: TrainingData,
         parameters: TrainingParameters,
-        timesteps: int,
+        diffusion: GaussianDiffusion,
         processes: Processes,
         device: torch.device,
     ) -> None:
-        self.data, self.parameters, self.timesteps, self.processes = data, parameters, timesteps, processes
-        self.device = device
+        self.data, self.parameters, self.timesteps = data, parameters, diffusion.timesteps
+        self.processes, self.device = processes, device
+        log_snr = diffusion.schedule.alpha_bars.detach().cpu().logit().numpy()
+        self._draw_timesteps = TimestepDraw(log_snr, parameters.log_snr_deviation)
         self.steps_per_epoch = len(data.train_rows) // parameters.batch_size
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed")
         self._ahead: dict[int, Future[list[Batch]]] = {}
@@ -118,17 +122,34 @@ class Feed:
         rows = self._order[1][samples.start + offset : samples.stop + offset]
         shape = self.data.cells.shape[1:]
         draw = draw_samples(parameters.seed, Purpose.SAMPLE, samples, self.timesteps, shape)
-        batch = read_batch(self.data, rows, draw, parameters.flips, parameters.label_dropout)
+        draw = draw._replace(t=self._timesteps(samples, draw.t))
+        batch = read_batch(self.data, rows, draw, parameters.flips, parameters.label_dropout, parameters.quarter_turns)
         return Batch(*(tensor.pin_memory() for tensor in batch)) if self.device.type == "cuda" else batch
+
+    def _timesteps(self, samples: range, independent: Tensor) -> Tensor:
+        if self.parameters.timestep_draw == "stratified":
+            return torch.from_numpy(self._draw_timesteps(stratified(self.parameters.seed, samples)))
+        if self.parameters.log_snr_deviation is None:
+            return independent
+        streams = (keyed_generator(self.parameters.seed, Purpose.TIMESTEPS, 1 + sample) for sample in samples)
+        return torch.from_numpy(self._draw_timesteps(np.array([stream.random() for stream in streams])))
 
 
 def read_batch(
-    data: TrainingData, rows: NDArray[np.int64], draw: Draw, flips: bool = False, label_dropout: float = 0.0
+    data: TrainingData,
+    rows: NDArray[np.int64],
+    draw: Draw,
+    flips: bool = False,
+    label_dropout: float = 0.0,
+    quarter_turns: bool = False,
 ) -> Batch:
-    """The cells `rows`, flipped and stripped of their labels as `draw` says."""
+    """The cells `rows`, flipped, turned and stripped of their labels as `draw` says."""
     images = data.cells[rows]
     if flips:  # in NumPy: torch would start a second pool of threads for the one that feeds
         for axis, chosen in zip((2, 3), draw.flips.numpy().T, strict=True):
             images[chosen] = np.flip(images[chosen], axis)
+    if quarter_turns:
+        chosen = draw.turns.numpy()
+        images[chosen] = images[chosen].swapaxes(2, 3)
     labels = np.where(draw.drops.numpy() < label_dropout, data.num_classes, data.labels[rows])
     return Batch(torch.from_numpy(images), torch.from_numpy(labels), draw.t, draw.epsilon)

@@ -23,6 +23,7 @@ class Purpose(IntEnum):
     VALIDATION = 3
     IMAGE = 4
     BOUND = 5
+    TIMESTEPS = 6
 
 
 def keyed_generator(seed: int, purpose: Purpose, index: int) -> np.random.Generator:
@@ -38,26 +39,29 @@ class Draw(NamedTuple):
         t: int64, (B,), 0 to T - 1, uniform.
         epsilon: float32, (B, C, H, W), standard normal.
         flips: bool, (B, 2): vertical, horizontal.
+        turns: bool, (B,): about the diagonal, which with the flips makes quarter turns.
         drops: float64, (B,), uniform in [0, 1): below the share of labels to drop, the label is dropped.
     """
 
     t: Tensor
     epsilon: Tensor
     flips: Tensor
+    turns: Tensor
     drops: Tensor
 
 
 def draw_samples(
     seed: int, purpose: Purpose, indices: range | list[int], timesteps: int, shape: tuple[int, ...]
 ) -> Draw:
-    """Draw timestep, flips, label drop and noise of the samples `indices`, each from its own stream."""
+    """Draw timestep, symmetry, label drop and noise of the samples `indices`, each from its own stream."""
     epsilon = np.empty((len(indices), *shape), dtype=np.float32)
     t = np.empty(len(indices), dtype=np.int64)
-    uniform = np.empty((len(indices), 3))
+    uniform = np.empty((len(indices), 4))
     for row, index in enumerate(indices):
         generator = keyed_generator(seed, purpose, index)
         t[row] = generator.integers(timesteps)
-        generator.random(out=uniform[row])
+        generator.random(out=uniform[row, :3])
         generator.standard_normal(dtype=np.float32, out=epsilon[row])
-    flips, drops = torch.from_numpy(uniform[:, :2] < 0.5), torch.from_numpy(uniform[:, 2])
-    return Draw(torch.from_numpy(t), torch.from_numpy(epsilon), flips, drops)
+        uniform[row, 3] = generator.random()  # last, so that trainings of before it draw what they drew
+    symmetry, drops = torch.from_numpy(uniform[:, [0, 1, 3]] < 0.5), torch.from_numpy(uniform[:, 2])
+    return Draw(torch.from_numpy(t), torch.from_numpy(epsilon), symmetry[:, :2], symmetry[:, 2], drops)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers import DDPMScheduler
 from torch import Tensor
 
 from malaria_diffusion.ddpm.checkpoint import select
-from malaria_diffusion.ddpm.network import build_network
+from malaria_diffusion.ddpm.network import PatchUNet, build_network
 from malaria_diffusion.ddpm.parameters import (
     Clipping,
     NetworkParameters,
@@ -38,6 +38,7 @@ class Lineage(Parameters):
         epochs: Length of the training.
         images_seen: Training images drawn in all.
         best_epoch: The epoch whose averaged weights these are; None before the training.
+        ema_decay: Of which of several averages; None before the training, or if there was one.
         kernel_distance: Theirs to the validation cells.
         cells_fingerprint: Of the packed cells.
         training_cells_fingerprint: Of the names and classes of those that were trained on.
@@ -57,6 +58,7 @@ class Lineage(Parameters):
     epochs: int
     images_seen: int
     best_epoch: int | None = None
+    ema_decay: float | None = None
     kernel_distance: float | None = None
     cells_fingerprint: str
     training_cells_fingerprint: str
@@ -80,7 +82,7 @@ class Lineage(Parameters):
 class Model(NamedTuple):
     """A network ready to sample from, the process it was trained for, and where it comes from."""
 
-    network: UNet2DModel
+    network: PatchUNet
     diffusion: GaussianDiffusion
     lineage: Lineage
 
@@ -100,7 +102,7 @@ def model_from_weights(weights: dict[str, Tensor], lineage: Lineage) -> Model:
 
 def save_model(model: Model, folder: Path) -> None:
     """Write the model into `folder` as unet/, scheduler/ and lineage.json."""
-    model.network.save_pretrained(folder / "unet", safe_serialization=True)
+    model.network.plain().save_pretrained(folder / "unet", safe_serialization=True)
     DDPMScheduler.from_config(solver_config(model.diffusion, Clipping.STATIC)).save_pretrained(folder / "scheduler")
     lineage = model.lineage.model_dump(mode="json")
     (folder / LINEAGE).write_text(json.dumps(lineage | {"sha256": _checksums(folder, lineage)}, indent=1))
@@ -125,7 +127,7 @@ def load_model(folder: Path) -> Model:
     for name, found in _checksums(folder, stored).items():
         if found != expected.get(name):
             raise UserError(f"{folder / name}: found sha256 {found}, {path} names {expected.get(name)}; {again}")
-    network = UNet2DModel.from_pretrained(folder / "unet", torch_dtype=torch.float32, local_files_only=True)
+    network = PatchUNet.from_pretrained(folder / "unet", torch_dtype=torch.float32, local_files_only=True)
     config = DDPMScheduler.load_config(folder / "scheduler", local_files_only=True)
     schedule = schedule_from_betas(torch.tensor(config["trained_betas"], dtype=torch.float64))
     return Model(network.eval(), GaussianDiffusion(schedule, lineage.process.prediction), lineage)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,7 @@ from malaria_diffusion.parameters import Parameters
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ScheduleKind(StrEnum):
@@ -73,13 +74,18 @@ class NetworkParameters(Parameters):
     """A U-Net.
 
     Attributes:
-        channels: Channels at each resolution, from S down, halving the side each time.
+        patch_size: p: the network sees patches of p x p pixels as channels, at 1/p of the side, and answers likewise
+            (pixel-unshuffle). White noise stays white noise, so the diffusion process is the same for every p.
+        channels: Channels at each resolution, from S / p down, halving the side each time.
         layers_per_block: Residual layers at each resolution.
-        attention_sides: Sides in pixels at which self-attention is added; the middle of the network always has it.
+        attention_sides: Sides of the network's own maps, S / p and its halvings, at which self-attention is added; the
+            middle of the network always has it.
         norm_groups: Groups of every group normalisation; must divide all channels.
         dropout: Probability in the residual layers.
     """
 
+    # a default here is what a model of before the parameter was built with
+    patch_size: int = Field(1, ge=1, le=8)
     channels: list[int] = Field(min_length=2, max_length=6)
     layers_per_block: int = Field(ge=1, le=4)
     attention_sides: list[int]
@@ -105,15 +111,25 @@ class TrainingParameters(Parameters):
             its weight, and L_0) or "min_snr" (Hang et al. 2023).
         label_dropout: Share of the training cells that are shown without their class, so that the network learns to do
             without it too and can be guided (Ho & Salimans 2022). 0: it always needs the class.
-        optimizer: "adam" (the paper) or "adamw".
+        timestep_draw: "independent" (Ho et al. 2020), or "stratified": those of consecutive samples are spread evenly
+            over the steps, so that the mean loss varies less (Kingma et al. 2021, appendix I.1).
+        log_snr_deviation: None: all timesteps are as likely (the paper). A number: they are drawn so that the log
+            signal-to-noise ratio is normal around 0 with this standard deviation, one in ten as before (after Hang et
+            al. 2024). The validation loss is of uniform ones always. Not with the loss "bound", which is of all steps.
+        optimizer: "adam" (the paper), "adamw", or "muon" (Jordan et al. 2024): the update of a convolution, and of a
+            projection in attention, is orthogonalised, and has the size of an Adam update (Liu et al. 2025); all other
+            weights are Adam's.
         learning_rate: After warm-up.
-        weight_decay: Of the optimizer: L2 penalty in Adam, decoupled in AdamW.
+        weight_decay: Of the optimizer: L2 penalty in Adam, decoupled in AdamW and Muon.
         warmup_steps: Steps over which the learning rate grows linearly from zero.
         decay_epochs: None: constant learning rate. A number: it falls along a cosine to zero over so many epochs,
             and `epochs` must not exceed it.
         gradient_clip: Largest norm of the gradient; None: unclipped.
-        ema_decay: Decay of the averaged weights, reached gradually: at step s it is at most (1 + s) / (10 + s).
+        ema_decay: Decay of the averaged weights, reached gradually: at step s it is at most (1 + s) / (10 + s). Of
+            several, averages are kept side by side, and the validation cells choose one whenever images are looked at;
+            where nothing chooses, the first is used.
         flips: Flip cells at random, horizontally and vertically.
+        quarter_turns: Turn them at random as well: with `flips`, all eight symmetries of a square.
         precision: "auto", "float32" or "bfloat16" (mixed).
         compile: Compile the network: a minute at the start, then faster steps.
         device: "auto", "cpu", "cuda" or "mps".
@@ -128,20 +144,43 @@ class TrainingParameters(Parameters):
     accumulation: int = Field(ge=1)
     loss: Loss
     label_dropout: float = Field(ge=0, lt=1)
-    optimizer: Literal["adam", "adamw"]
+    timestep_draw: Literal["independent", "stratified"] = "independent"
+    log_snr_deviation: float | None = Field(None, gt=0)
+    optimizer: Literal["adam", "adamw", "muon"]
     learning_rate: float = Field(gt=0, lt=1)
     weight_decay: float = Field(ge=0, lt=1)
     warmup_steps: int = Field(ge=0)
     decay_epochs: int | None = Field(ge=1)
     gradient_clip: float | None = Field(gt=0)
-    ema_decay: float = Field(ge=0, lt=1)
+    ema_decay: Decay | list[Decay]
     flips: bool
+    quarter_turns: bool = False
     precision: PrecisionName
     compile: bool
     device: DeviceName
     seed: int = Field(ge=0, lt=2**63)
     quality_epochs: int = Field(ge=1)
     quality_images: int = Field(ge=2)
+
+    @property
+    def ema_decays(self) -> list[float]:
+        """The decays, also if there is one."""
+        return self.ema_decay if isinstance(self.ema_decay, list) else [self.ema_decay]
+
+    @model_validator(mode="after")
+    def _distinct_averages(self) -> TrainingParameters:
+        if not self.ema_decays or len(set(self.ema_decays)) < len(self.ema_decays):
+            raise ValueError(f"ema_decay must be a number or a list of different ones, found {self.ema_decay}")
+        return self
+
+    @model_validator(mode="after")
+    def _all_steps_of_the_bound(self) -> TrainingParameters:
+        if self.loss is Loss.BOUND and self.log_snr_deviation is not None:
+            raise ValueError(
+                f"log_snr_deviation ({self.log_snr_deviation}) makes some timesteps likelier, and the loss 'bound' is "
+                "the sum over all; set it to null"
+            )
+        return self
 
     @model_validator(mode="after")
     def _within_decay(self) -> TrainingParameters:

@@ -34,7 +34,9 @@ from malaria_diffusion.ddpm.device import resolve_device, resolve_precision
 from malaria_diffusion.ddpm.feed import Feed, TrainingData
 from malaria_diffusion.ddpm.keyed import Purpose, keyed_generator
 from malaria_diffusion.ddpm.objective import Objective
+from malaria_diffusion.ddpm.optimizer import build_optimizer
 from malaria_diffusion.ddpm.parameters import NetworkParameters, ProcessParameters, TrainingParameters
+from malaria_diffusion.ddpm.process import GaussianDiffusion
 from malaria_diffusion.ddpm.processes import Processes, join_processes
 from malaria_diffusion.ddpm.watch import Watch
 from malaria_diffusion.errors import UserError
@@ -128,15 +130,19 @@ def training_settings(
     network: NetworkParameters,
     parameters: TrainingParameters,
 ) -> dict[str, Any]:
-    """All that makes a training another one: everything but its length and where and in what pieces it runs."""
-    training = parameters.model_dump(mode="json", exclude=NOT_IDENTITY)
+    """All that makes a training another one: everything but its length and where and in what pieces it runs.
+
+    A parameter with a default is younger than others; at its default it does what was done before there was it, so
+    trainings of then keep their name.
+    """
+    training = parameters.model_dump(mode="json", exclude=NOT_IDENTITY, exclude_defaults=True)
     training["precision"] = str(resolve_precision(parameters.precision, resolve_device(parameters.device)))
     return {
         "cells": fingerprint,
         "size": size,
         "classes": num_classes,
         "process": process.model_dump(mode="json"),
-        "network": network.model_dump(mode="json"),
+        "network": network.model_dump(mode="json", exclude_defaults=True),
         "training": training,
     }
 
@@ -165,11 +171,13 @@ class BestWeights(NamedTuple):
         weights: By name, "network." or "schedule." first.
         epoch: Epochs done.
         kernel_distance: To the validation cells.
+        ema_decay: Of the average that these are; None if there was but one.
     """
 
     weights: dict[str, Tensor]
     epoch: int
     kernel_distance: float
+    ema_decay: float | None
 
 
 def load_best_weights(folder: Path) -> BestWeights:
@@ -186,7 +194,8 @@ def load_best_weights(folder: Path) -> BestWeights:
             "diffusion.training.quality_epochs epochs; let it go on"
         )
     progress = load_progress(path)
-    return BestWeights(select(load_tensors(path), "ema."), progress["epoch"], progress["kernel_distance"])
+    weights = select(load_tensors(path), "ema.")
+    return BestWeights(weights, progress["epoch"], progress["kernel_distance"], progress.get("ema_decay"))
 
 
 class _Run:
@@ -213,24 +222,17 @@ class _Run:
             torch.manual_seed(self._torch_seed(-1))  # for the initial weights
             objective = Objective(process, network_parameters, parameters, size, data.num_classes, precision)
         self.objective = objective.to(self.device, memory_format=torch.channels_last).train()
-        self.averaged = copy.deepcopy(self.objective).eval().requires_grad_(False)
-        self.ema = dict(self.averaged.named_parameters())
+        self.averaged = {
+            decay: copy.deepcopy(self.objective).eval().requires_grad_(False) for decay in parameters.ema_decays
+        }
+        self.averages = {decay: dict(averaged.named_parameters()) for decay, averaged in self.averaged.items()}
         if parameters.compile:
             compile_network(self.objective.network)
         self.losses: nn.Module = self.objective
         if self.processes.count > 1:
             self.losses = DistributedDataParallel(self.objective)
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[parameters.optimizer]
-        groups: list[dict[str, Any]] = [{"params": list(self.objective.network.parameters())}]
-        if self.objective.schedule is not None:  # zero is no noise level to be drawn to
-            groups.append({"params": list(self.objective.schedule.parameters()), "weight_decay": 0.0})
-        self.optimizer = kind(
-            groups,
-            lr=parameters.learning_rate,
-            weight_decay=parameters.weight_decay,
-            fused=self.device.type != "mps",
-        )
-        self.feed = Feed(data, parameters, process.timesteps, self.processes, self.device)
+        self.optimizer = build_optimizer(self.objective, parameters)
+        self.feed = Feed(data, parameters, GaussianDiffusion.from_parameters(process), self.processes, self.device)
         self.watch = Watch(data, parameters, process.timesteps)
         self.step = 0
         self.history: list[dict[str, Any]] = []
@@ -249,6 +251,10 @@ class _Run:
         self.feed.close()
 
     @property
+    def _first_average(self) -> Objective:
+        return next(iter(self.averaged.values()))
+
+    @property
     def images_seen(self) -> int:
         return self.step * self.parameters.batch_size
 
@@ -263,7 +269,8 @@ class _Run:
 
     @property
     def table(self) -> pd.DataFrame:
-        return pd.DataFrame(self.history).astype({"val_loss": float, "kernel_distance": float})
+        measured = ["val_loss", "kernel_distance"] + (["ema_decay"] if len(self.averages) > 1 else [])
+        return pd.DataFrame(self.history).astype(dict.fromkeys(measured, float))
 
     def one_step(self) -> None:
         """One step of Algorithm 1 on one batch."""
@@ -286,9 +293,10 @@ class _Run:
         if parameters.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.objective.parameters(), parameters.gradient_clip)
         self.optimizer.step()
-        decay = min(parameters.ema_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.ema.values()), list(self.objective.parameters()), 1 - decay)
+            for largest, average in self.averages.items():
+                decay = min(largest, (1 + self.step) / (10 + self.step))
+                torch._foreach_lerp_(list(average.values()), list(self.objective.parameters()), 1 - decay)
         self.loss_count += 1
         self.step += 1
 
@@ -307,11 +315,13 @@ class _Run:
             "images_seen": self.images_seen,
             "loss": loss,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "val_loss": self.watch.validation_loss(self.averaged) if end_of_epoch else None,
+            "val_loss": self.watch.validation_loss(self._first_average) if end_of_epoch else None,
             "kernel_distance": None,
         }
+        if len(self.averages) > 1:
+            row["ema_decay"] = None
         if self.objective.schedule is not None:
-            bars = self.averaged.diffusion.schedule.alpha_bars
+            bars = self._first_average.diffusion.schedule.alpha_bars
             row |= {"alpha_bar_first": float(bars[0]), "alpha_bar_last": float(bars[-1])}
         self.history.append(row)
         self.loss_sum.zero_()
@@ -323,14 +333,17 @@ class _Run:
         self.images = None
         if self.epoch % self.parameters.quality_epochs:
             return False
-        self.images, distance = self.watch.look(self.averaged)
+        looks = {decay: self.watch.look(averaged) for decay, averaged in self.averaged.items()}
+        chosen = min(looks, key=lambda decay: looks[decay][1])
+        self.images, distance = looks[chosen]
         former = [row["kernel_distance"] for row in self.history if row["kernel_distance"] is not None]
-        self.history[-1]["kernel_distance"] = distance
+        found = {"kernel_distance": distance} | ({"ema_decay": chosen} if len(looks) > 1 else {})
+        self.history[-1] |= found
         is_best = distance < min(former, default=math.inf)
         if self.processes.is_main and is_best:
             self.folder.mkdir(parents=True, exist_ok=True)
-            tensors = {f"ema.{name}": tensor for name, tensor in self.ema.items()}
-            save_checkpoint(self.folder / BEST, tensors, {"epoch": self.epoch, "kernel_distance": distance})
+            tensors = {f"ema.{name}": tensor for name, tensor in self.averages[chosen].items()}
+            save_checkpoint(self.folder / BEST, tensors, {"epoch": self.epoch} | found)
         return is_best
 
     def report(self, images_per_second: float | None) -> EpochReport:
@@ -353,7 +366,7 @@ class _Run:
             "seconds": self.seconds,
             "history": self.history,
         }
-        save_checkpoint(self.path, pack_state(self.objective, self.ema, self.optimizer), progress)
+        save_checkpoint(self.path, pack_state(self.objective, self.averages, self.optimizer), progress)
         self.last_save = time.monotonic()
         self._save_seconds = self.last_save - start
 
@@ -369,7 +382,7 @@ class _Run:
             )
         tensors = load_tensors(self.path)
         try:
-            unpack_state(tensors, self.objective, self.ema, self.optimizer)
+            unpack_state(tensors, self.objective, self.averages, self.optimizer)
             self.step, self.history, self.seconds = progress["step"], progress["history"], progress["seconds"]
         except (KeyError, ValueError) as error:
             raise CheckpointError(

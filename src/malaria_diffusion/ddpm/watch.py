@@ -78,15 +78,20 @@ class Watch:
         images = sample(
             objective.network, diffusion, self.sampled_labels, size, sampling, progress=False, grey=self.data.grey
         )
-        return images, self._measure.distance(images)
+        return images, self.measure.distance(images)
 
     @cached_property
-    def _measure(self) -> QualityMeasure:
-        """As many cells of each class, whatever the validation people have."""
+    def reference(self) -> NDArray[np.uint8]:
+        """The validation cells that generated ones are compared with: as many of each class."""
+        return self._first(self._rows, self._per_class)
+
+    @cached_property
+    def measure(self) -> QualityMeasure:
+        """Of the distance to `reference`."""
         typical = keyed_generator(self.parameters.seed, Purpose.ORDER, 2**62 + 1).permutation(self.data.train_rows)
         scarcest = int(np.bincount(self.data.labels[typical]).min())
         per_class = min(scarcest, TYPICAL_CELLS // self.data.num_classes)
-        return QualityMeasure(self._first(self._rows, self._per_class), self._first(typical, per_class))
+        return QualityMeasure(self.reference, self._first(typical, per_class))
 
     def _first(self, rows: NDArray[np.int64], per_class: int) -> NDArray[np.uint8]:
         """The first cells of each class among `rows`."""

@@ -145,7 +145,7 @@ def export_ddpm(ddpm_checkpoint: dict[str, Any], training_plan: dict[str, Any], 
     logger.info("exporting epoch %d, kernel distance %.4f to the validation cells", best.epoch, best.kernel_distance)
     tracking.log_metrics({"ddpm": {"best_epoch": best.epoch, "best_kernel_distance": best.kernel_distance}})
     lineage = Lineage.model_validate(
-        training_plan | {"best_epoch": best.epoch, "kernel_distance": best.kernel_distance}
+        training_plan | {"best_epoch": best.epoch, "kernel_distance": best.kernel_distance, "ema_decay": best.ema_decay}
     )
     folder = workspace / "export"
     processes = join_processes(resolve_device(lineage.training.device))
