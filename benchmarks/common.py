@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import malaria_diffusion  # noqa: F401  (before torch, as it says how threads wait)
+
+# isort: split
 import argparse
 import importlib
 import json

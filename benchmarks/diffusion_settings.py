@@ -17,6 +17,9 @@ repeated, a killed one goes on.
 
 from __future__ import annotations
 
+import malaria_diffusion  # noqa: F401  (before torch, as it says how threads wait)
+
+# isort: split
 import argparse
 import json
 import math
@@ -76,6 +79,7 @@ OURS = {
     "timestep_draw": "stratified",
     "log_snr_deviation": 2.4,
 }
+NARROW = {"channels": [32, 64, 64], "attention_head_channels": 32}
 PATCHES = {"patch_size": 2, "channels": [64, 128, 192]}
 # by name: what differs from the above, in the network and in the training; the first is conf/nlm of before
 SETTINGS: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -84,6 +88,7 @@ SETTINGS: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "Muon, around log SNR 0": ({}, OURS),
     "Adam, around log SNR 0": ({}, OURS | {"optimizer": "adam", "learning_rate": 0.001}),
     "Muon, around log SNR 0, batch 32": ({}, OURS | {"batch_size": 32, "learning_rate": 0.003}),
+    "narrower, Muon, around log SNR 0": (NARROW, OURS),
     "patches, Adam": (PATCHES, {"compile": False}),
     "patches, Muon, around log SNR 0": (PATCHES, OURS | {"compile": False}),
 }

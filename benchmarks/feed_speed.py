@@ -16,6 +16,9 @@ The goal is a waiting share below 2 % on a CPU, 3 % on a GPU.
 
 from __future__ import annotations
 
+import malaria_diffusion  # noqa: F401  (before torch, as it says how threads wait)
+
+# isort: split
 import itertools
 import tempfile
 import time

@@ -15,6 +15,9 @@ GPU; sampling_ratio_without_output is of resident memory on both.
 
 from __future__ import annotations
 
+import malaria_diffusion  # noqa: F401  (before torch, as it says how threads wait)
+
+# isort: split
 import importlib
 import tempfile
 from collections.abc import Callable

@@ -17,6 +17,9 @@ CHECKPOINT_SECONDS and at each epoch's end, but only once CHECKPOINT_SHARE of th
 
 from __future__ import annotations
 
+import malaria_diffusion  # noqa: F401  (before torch, as it says how threads wait)
+
+# isort: split
 import json
 import os
 import statistics

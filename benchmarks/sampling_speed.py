@@ -3,13 +3,14 @@
     python benchmarks/sampling_speed.py --work sampling_speed --figure sampling_speed.png --json sampling_speed.json
 
 Quality is the kernel distance (see ddpm.quality.QualityMeasure) of class-balanced generated images to cells of
-held-out people (split "test"), for three seeds. The floor is that of as many training people's cells, drawn with the
-same seeds, to the same held-out ones: what the best imaginable model of the training people would reach. If the
-ancestral sampler itself is further away than three floors, the weights are too bad for the curve to mean something.
+validation people (split "val": a solver is a choice, and the people that test choose nothing), for five seeds. The
+floor is that of as many training people's cells, drawn with the same seeds, to the same held-out ones: what the best
+imaginable model of the training people would reach. If the ancestral sampler itself is further away than three floors,
+the weights are too bad for the curve to mean something.
 
-`evaluations_equal` is a solver's smallest number of evaluations whose interval overlaps the ancestral sampler's, or
-lies below it. Intervals are mean +- t-interval (95 %) over the seeds: with three seeds wide ones, so look at the means
-too, which the table shows as multiples of the ancestral one's.
+`evaluations_equal` is a solver's smallest number of evaluations that is shown to be as good: from the same seeds its
+distance is at most 1.25 times the ancestral sampler's, by the upper end of a one-sided 95 % t-interval over the seeds.
+Noise makes it harder, not easier, to be as good. Intervals in the table are mean +- t-interval (95 %) over the seeds.
 
 Speed: the network's evaluations cost the same at every step, so the ancestral sampler is timed over some of its steps
 and the time is scaled to all; the fast ones generate whole images. They take turns, and so does the peer, a loop over
@@ -20,6 +21,9 @@ What was generated is kept in --work, so an interrupted benchmark goes on where 
 
 from __future__ import annotations
 
+import malaria_diffusion  # noqa: F401  (before torch, as it says how threads wait)
+
+# isort: split
 import argparse
 import functools
 import hashlib
@@ -51,6 +55,7 @@ from malaria_diffusion.figures.style import FLOOR, REAL, new_figure
 
 FAST = [Solver.DDIM, Solver.DPM_SOLVER, Solver.UNIPC]
 EVALUATIONS = [4, 6, 8, 10, 15, 20, 30, 50]
+MARGIN = 0.25  # of the ancestral sampler's distance, up to which a solver counts as good as it
 REFERENCE_CELLS = 2000
 TYPICAL_CELLS = 4000
 SUSPICIOUS = 3.0
@@ -113,10 +118,10 @@ def read_cells(model: Model, arguments: argparse.Namespace) -> Cells:
         )
     if sorted(table["label"].unique()) != sorted(lineage.class_names):
         raise UserError(f"{arguments.table}: other classes than the model's, {lineage.class_names}")
-    held_out = table["split"] == "test"
+    held_out = table["split"] == "val"
     shared = set(table.loc[held_out, "person"]) & set(lineage.training_people)
     if shared:
-        raise UserError(f"the model was trained on people of the test split: {', '.join(sorted(shared)[:5])}")
+        raise UserError(f"the model was trained on people of the split val: {', '.join(sorted(shared)[:5])}")
 
     def draw(mask: pd.Series, count: int, seed: int) -> NDArray[np.uint8]:
         rng = np.random.default_rng(seed)
@@ -161,6 +166,15 @@ def interval(values: list[float]) -> dict[str, Any]:
     return {"mean": statistics.fmean(values), "half_width": float(half), "values": values}
 
 
+def is_as_good(distances: list[float], ancestral: list[float]) -> bool:
+    """Whether distances are at most 1 + MARGIN times the ancestral ones of the same seeds.
+
+    The mean of the differences, by its one-sided 95 % bound: a ratio's would have no meaning near the floor.
+    """
+    over = np.array(distances) - (1 + MARGIN) * np.array(ancestral)
+    return bool(over.mean() + stats.t.ppf(0.95, len(over) - 1) * over.std(ddof=1) / len(over) ** 0.5 <= 0)
+
+
 def measure_quality(model: Model, cells: Cells, arguments: argparse.Namespace, key: str) -> dict[str, Any]:
     """Distances of all sets."""
     measure = QualityMeasure(cells.held_out, cells.typical)
@@ -177,9 +191,8 @@ def measure_quality(model: Model, cells: Cells, arguments: argparse.Namespace, k
     solvers: dict[str, dict[str, Any]] = {solver.value: {} for solver in FAST}
     equal: dict[str, int | None] = dict.fromkeys(solvers)
     for setting, values in distances.items():
-        found = solvers[setting.solver.value][str(setting.evaluations)] = interval(values)
-        good = found["mean"] - found["half_width"] <= ancestral["mean"] + ancestral["half_width"]
-        if good and equal[setting.solver.value] is None:
+        solvers[setting.solver.value][str(setting.evaluations)] = interval(values)
+        if equal[setting.solver.value] is None and is_as_good(values, ancestral["values"]):
             equal[setting.solver.value] = setting.evaluations
     return {
         "floor": floor,
@@ -343,7 +356,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder where generated images are kept")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the curve into this file")
     parser.add_argument("--images", type=int, default=500, help="of each seed, over all classes; default 500")
-    parser.add_argument("--seeds", type=int, default=3, help="at least two; default 3")
+    parser.add_argument("--seeds", type=int, default=5, help="at least two; default 5")
     parser.add_argument("--evaluations", type=int, nargs="+", default=EVALUATIONS, help="default %(default)s")
     parser.add_argument("--batch", type=int, default=250, help="images at once; default 250")
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto", help="default auto")

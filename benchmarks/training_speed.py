@@ -22,6 +22,9 @@ average); all else is taken to cost nothing.
 
 from __future__ import annotations
 
+import malaria_diffusion  # noqa: F401  (before torch, as it says how threads wait)
+
+# isort: split
 import contextlib
 import io
 import math

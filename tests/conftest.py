@@ -4,3 +4,6 @@ import os
 
 # parallel workers on few cores: threads that wait for each other are slower than one
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# as the package says, which tests import after torch
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")

@@ -197,13 +197,33 @@ def test_sampling_speed(model_and_cells, tmp_path):
     solvers = {"ddim", "dpm-solver++", "unipc"}
     assert found["solvers"].keys() == found["evaluations_equal"].keys() == found["ratio_to_ancestral"].keys() == solvers
     for one in (found["floor"], found["ancestral"], *(found["solvers"][name]["6"] for name in solvers)):
-        assert len(one["values"]) == 3
+        assert len(one["values"]) == 5
         assert all(math.isfinite(number) for number in numbers(one))
     assert all(is_positive(number) for number in found["images_per_second"].values())
     assert found["ancestral_ratio_to_peer"].keys() == {"float32", "bfloat16"}
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").iterdir()}
-    assert len(kept) == 3 * 7
+    assert len(kept) == 5 * 7
+
+
+def test_what_counts_as_good_as_the_ancestral_sampler(monkeypatch):
+    """How often is yes said to as good a solver, to one at the margin, and to worse ones? Does noise help?"""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from sampling_speed import MARGIN, is_as_good
+
+    rng = np.random.default_rng(0)
+
+    def said_yes(times, noise):
+        ancestral = rng.normal(1, 0.07, (1000, 5))  # as much as sets of 200 images differed from seed to seed
+        solver = times * rng.normal(1, noise, (1000, 5))
+        return np.mean([is_as_good(*pair) for pair in zip(solver, ancestral, strict=True)])
+
+    assert said_yes(1.0, 0.1) > 0.9
+    for noise in (0.05, 0.1, 0.3):
+        assert said_yes(1 + MARGIN, noise) < 0.08
+        assert said_yes(1.5, noise) < 0.03
+    assert said_yes(1.0, 0.3) < said_yes(1.0, 0.1)
+    assert is_as_good([-0.01] * 5, [0.001, 0.002, 0.0, 0.003, -0.001])  # near the floor a ratio would mean nothing
 
 
 def test_a_model_of_held_out_people_is_refused(model_and_cells, tmp_path, monkeypatch):
@@ -211,9 +231,9 @@ def test_a_model_of_held_out_people_is_refused(model_and_cells, tmp_path, monkey
     import sampling_speed
 
     table = pd.read_parquet(tmp_path / "table.parquet")
-    table.replace({"person": {"test1": "train1"}}).to_parquet(tmp_path / "table.parquet")
+    table.replace({"person": {"val1": "train1"}}).to_parquet(tmp_path / "table.parquet")
     monkeypatch.setattr(sys, "argv", ["sampling_speed", *COMMON, *map(str, model_and_cells)])
-    with pytest.raises(SystemExit, match="trained on people of the test split: train1"):
+    with pytest.raises(SystemExit, match="trained on people of the split val: train1"):
         sampling_speed.main()
 
 
@@ -228,7 +248,15 @@ def test_what_the_peer_lacks_is_said_in_one_sentence(script, monkeypatch):
 
 
 def test_help():
-    scripts = ["training_speed", "feed_speed", "sampling_speed", "memory", "resume_cost"]
+    scripts = [
+        "training_speed",
+        "feed_speed",
+        "sampling_speed",
+        "memory",
+        "resume_cost",
+        "contention",
+        "diffusion_settings",
+    ]
     script = f"""
 import runpy, sys
 sys.path.insert(0, {str(BENCHMARKS)!r})
@@ -242,6 +270,50 @@ for name in {scripts}:
     result = subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert all(f"usage: {name}" in result.stdout for name in scripts)
+
+
+def test_contention(tmp_path):
+    found = figures_of("contention", tmp_path, "--rounds", 1, "--steps", 1)
+    speeds = found["images_per_second"]
+    assert speeds.keys() == {f"{how}, {where}" for how in ("as shipped", "spinning") for where in ("alone", "beside")}
+    assert all(is_positive(speed) for speed in speeds.values())
+    for where in ("alone", "beside"):
+        assert found[f"ratio_{where}"] == pytest.approx(speeds[f"as shipped, {where}"] / speeds[f"spinning, {where}"])
+
+
+def test_diffusion_settings(tmp_path):
+    people = np.repeat(["train", "val", "test"], [40, 24, 16])
+    labels = np.tile(["ill", "well"], 40)
+    table = pd.DataFrame({"label": labels, "split": people, "person": people, "audit": False, "name": "cell"})
+    table.to_parquet(tmp_path / "table.parquet")
+    np.save(tmp_path / "cells.npy", np.random.default_rng(0).integers(0, 256, (80, 3, 16, 16), np.uint8))
+    work = tmp_path / "work"
+    places = ["--cells", tmp_path / "cells.npy", "--table", tmp_path / "table.parquet", "--work", work]
+    names = ["Adam", "patches, Muon, around log SNR 0"]
+    asked = ["diffusion_settings", *places, "--settings", *names, "--images", 8, "--seeds", 0, 1]
+    result = start(*asked, "--speeds-only")
+    assert result.returncode == 0, result.stdout + result.stderr
+    speeds = json.loads((work / "speeds-1-threads.json").read_text())
+    assert all(is_positive(speeds[name]) for name in names)
+    # a budget is images: the same whatever the machine does while they are seen
+    (work / "speeds-1-threads.json").write_text(json.dumps({names[0]: 1.6, names[1]: 3.2}))
+    path = tmp_path / "settings.json"
+    asked += ["--minutes", 1, "--json", path]
+    result = start(*asked)
+    assert result.returncode == 0, result.stdout + result.stderr
+    rows = json.loads(path.read_text())["rows"]
+    assert [row["setting"] for row in rows] == names
+    for row, images in zip(rows, (96, 192), strict=True):
+        assert len(row["seeds"]) == 2
+        for seed in row["seeds"]:
+            assert seed["images_seen"] == pytest.approx(images, abs=16)
+            assert all(math.isfinite(value) for value in seed.values())
+            assert {"kernel_distance", "precision", "recall", "loss", "loss_0", "loss_5"} <= seed.keys()
+        assert row["seeds"][0] != row["seeds"][1]
+    kept = {place: place.stat().st_mtime_ns for place in work.rglob("checkpoint.safetensors")}
+    assert len(kept) == 4
+    assert start(*asked).stdout == result.stdout  # nothing is trained or measured again
+    assert {place: place.stat().st_mtime_ns for place in work.rglob("checkpoint.safetensors")} == kept
 
 
 def test_classifier_parity(tmp_path):

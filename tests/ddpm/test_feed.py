@@ -1,10 +1,12 @@
 """From the memory map to batches: which cells, in which order, with which draws."""
 
+import itertools
 import threading
 
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from malaria_diffusion.ddpm import feed as feed_module
 from malaria_diffusion.ddpm.feed import Batch, Feed, read_batch
@@ -12,6 +14,7 @@ from malaria_diffusion.ddpm.keyed import Draw, Purpose, draw_samples
 from malaria_diffusion.ddpm.process import GaussianDiffusion
 from malaria_diffusion.ddpm.processes import Processes
 from malaria_diffusion.ddpm.schedule import linear_schedule
+from malaria_diffusion.ddpm.timesteps import TimestepDraw, stratified
 
 from .trainings import STEPS, Noting
 
@@ -137,12 +140,13 @@ def test_sample_numbers_tell_what_a_process_sees(feeds):
 # --- what is made of them ---
 
 
-def certain(count, flips=(False, False), drops=1.0):
-    """A draw with chosen flips and drops."""
+def certain(count, flips=(False, False), drops=1.0, turned=False):
+    """A draw with chosen symmetry and drops."""
     return Draw(
         torch.zeros(count, dtype=torch.int64),
         torch.zeros(count, 3, 8, 8),
         torch.tensor([flips] * count),
+        torch.tensor([turned] * count),
         torch.full((count,), drops, dtype=torch.float64),
     )
 
@@ -159,6 +163,53 @@ def test_flips_are_those_of_the_draw(data, vertical, horizontal):
     assert not np.array_equal(expected, data.cells[rows]) or not (vertical or horizontal)
     unflipped = read_batch(data, rows, certain(3, (vertical, horizontal)))
     assert np.array_equal(unflipped.images.numpy(), data.cells[rows])
+
+
+def test_flips_and_turns_are_the_eight_symmetries_of_a_square(data):
+    image = np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8)
+    data = data._replace(cells=np.broadcast_to(image, data.cells.shape))
+    found = []
+    for vertical, horizontal, turned in itertools.product([False, True], repeat=3):
+        draw = certain(1, (vertical, horizontal), turned=turned)
+        found.append(read_batch(data, np.array([5]), draw, flips=True, quarter_turns=True).images[0].numpy())
+    expected = [np.rot90(mirrored, turns, (1, 2)) for mirrored in (image, image[:, :, ::-1]) for turns in range(4)]
+    assert {one.tobytes() for one in found} == {np.ascontiguousarray(one).tobytes() for one in expected}
+    assert len({one.tobytes() for one in found}) == 8
+    unturned = read_batch(data, np.array([5]), certain(1, turned=True), flips=True)
+    assert np.array_equal(unturned.images[0].numpy(), image)
+
+
+def test_turns_are_half_of_all_and_independent_of_flips():
+    draw = draw_samples(0, Purpose.SAMPLE, range(4000), TIMESTEPS, (3, 1, 1))
+    eight = draw.turns * 4 + draw.flips[:, 0] * 2 + draw.flips[:, 1]
+    assert stats.chisquare(torch.bincount(eight, minlength=8).numpy()).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("deviation", [None, 1.0])
+def test_stratified_timesteps_are_those_of_the_samples(feeds, deviation):
+    feed = feeds(timestep_draw="stratified", log_snr_deviation=deviation)
+    log_snr = DIFFUSION.schedule.alpha_bars.logit().numpy()
+    expected = TimestepDraw(log_snr, deviation)(stratified(0, range(12, 16)))
+    assert joined(feed.step(3)).t.tolist() == expected.tolist()
+    shares = [feeds(Processes(index, 2), timestep_draw="stratified", log_snr_deviation=deviation) for index in range(2)]
+    assert [t for share in shares for t in joined(share.step(3)).t.tolist()] == expected.tolist()
+
+
+def test_timesteps_around_log_snr_zero_are_keyed_by_sample(feeds):
+    feed, again = (feeds(log_snr_deviation=1.0) for _ in range(2))
+    steps = [joined(feed.step(step)).t.tolist() for step in range(40)]
+    assert joined(again.step(7)).t.tolist() == steps[7]
+    probabilities = TimestepDraw(DIFFUSION.schedule.alpha_bars.logit().numpy(), 1.0).probabilities
+    counts = np.bincount(np.ravel(steps), minlength=TIMESTEPS)
+    assert stats.chisquare(counts, 160 * probabilities).pvalue > 1e-4
+
+
+def test_new_ways_to_draw_leave_cells_and_noise_as_they_are(feeds):
+    plain, other = feeds(), feeds(timestep_draw="stratified", log_snr_deviation=1.0)
+    one, two = joined(plain.step(2)), joined(other.step(2))
+    assert torch.equal(one.images, two.images)
+    assert torch.equal(one.epsilon, two.epsilon)
+    assert not torch.equal(one.t, two.t)
 
 
 def test_each_image_is_flipped_on_its_own(data):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel, UniPCMultistepScheduler
+from torch.nn import functional
 
 from malaria_diffusion.ddpm.model import PARTS, Model, load_model, model_from_weights, save_model
 from malaria_diffusion.ddpm.network import build_network
@@ -202,6 +203,36 @@ def test_plain_diffusers_gives_the_same_images(
     # what is rounded off an epsilon comes back in its x_0 as many times as there is noise
     assert (x_t - states[-1]).abs().max() < (2e-4 if prediction is Prediction.EPSILON else 1e-5)
     assert 0.3 < x_t.abs().max() < 2
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("solver", [Solver.DPM_SOLVER, Solver.UNIPC])
+def test_plain_diffusers_gives_the_same_images_by_shuffling_once_at_the_end(
+    model, sampling_parameters, tmp_path, solver
+):
+    """A model of patches, by the loop of docs/sampling.md."""
+    changed = model.lineage.network.model_copy(update={"patch_size": 2})
+    ours = model._replace(
+        network=build_network(changed, 8, 2).eval(), lineage=model.lineage.model_copy(update={"network": changed})
+    )
+    settings = sampling_parameters.model_copy(update={"solver": solver, "evaluations": 9})
+    states = sample_states(ours.network, ours.diffusion, LABELS, 8, settings)
+    save_model(ours, tmp_path)
+
+    network = UNet2DModel.from_pretrained(tmp_path / "unet")
+    scheduler = documented(tmp_path, solver, 20, 9)
+    patch = math.isqrt(network.config.in_channels // 3)
+    x_t = functional.pixel_unshuffle(states[0], patch)
+    for t in scheduler.timesteps:
+        output = network(x_t, t, class_labels=torch.from_numpy(LABELS)).sample
+        x_t = scheduler.step(output, t, x_t).prev_sample
+    images = functional.pixel_shuffle(x_t, patch)
+
+    assert patch == 2
+    assert torch.allclose(images, states[-1], atol=1e-5)
+    again = load_model(tmp_path)
+    assert again.network.patch_size == 2
+    assert torch.equal(sample_states(again.network, again.diffusion, LABELS, 8, settings)[-1], states[-1])
 
 
 @torch.no_grad()

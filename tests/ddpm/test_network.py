@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from diffusers import UNet2DModel
 from pydantic import ValidationError
 from torch import nn
+from torch.nn import functional
 
 from malaria_diffusion.ddpm.network import build_network
 from malaria_diffusion.ddpm.parameters import BoundParameters, NetworkParameters
@@ -84,6 +86,39 @@ def test_sizes_that_cannot_be_halved_are_refused(build, size, channels):
         build(size, channels=channels)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("patch", [2, 4])
+def test_a_network_of_patches_is_a_plain_one_of_unshuffled_images(build, patch):
+    network = build(16, patch_size=patch, attention_sides=[])
+    assert network.patch_size == patch
+    x_t = torch.randn(3, 3, 16, 16)
+    t, labels = torch.tensor([0, 5, 9]), torch.tensor([0, 1, 0])
+    unshuffled = functional.pixel_unshuffle(x_t, patch)
+    plain = network.plain()
+    assert type(plain) is UNet2DModel
+    assert plain.config.sample_size == 16 // patch
+    expected = functional.pixel_shuffle(plain(unshuffled, t, class_labels=labels).sample, patch)
+    assert torch.allclose(network(x_t, t, class_labels=labels).sample, expected, atol=1e-5)
+    assert expected.std() > 0
+
+
+def test_attention_sides_are_those_of_the_patches(build):
+    assert attended_sides(build(16, patch_size=2, attention_sides=[8, 4]), 16) == ([4, 8], [4, 8])
+    with pytest.raises(ValueError, match=r"attention_sides \[16\] do not occur.*sides \[8, 4\]"):
+        build(16, patch_size=2, attention_sides=[16])
+
+
+@pytest.mark.parametrize(("size", "patch"), [(8, 3), (9, 2), (10, 4)])
+def test_patches_that_do_not_fill_the_side_are_refused(build, size, patch):
+    with pytest.raises(ValueError, match=rf"images of {size} px .*{patch} x {patch} px.*patch_size"):
+        build(size, patch_size=patch, attention_sides=[])
+
+
+def test_patches_that_cannot_be_halved_are_refused(build):
+    with pytest.raises(ValueError, match=r"images of 12 px in patches of 4 px cannot be halved 1 times"):
+        build(12, patch_size=4, attention_sides=[])
+
+
 def test_attention_sides_that_do_not_occur_are_refused(build):
     with pytest.raises(ValueError, match=r"attention_sides \[2, 16\] do not occur.*sides \[8, 4\]"):
         build(8, attention_sides=[16, 4, 2])
@@ -131,6 +166,10 @@ BAD_NETWORK = [
     ({"norm_groups": 0}, "norm_groups"),
     ({"dropout": 1.0}, "dropout"),
     ({"dropout": -0.1}, "dropout"),
+    ({"patch_size": 0}, "patch_size"),
+    ({"attention_head_channels": 0}, "attention_head_channels"),
+    ({"attention_head_channels": 16}, r"channels \[8, 16\].*attention_head_channels \(16\)"),
+    ({"patch_size": 9}, "patch_size"),
 ]
 BAD_TRAINING = [
     ({"epochs": 5, "decay_epochs": 4}, r"epochs \(5\).*decay_epochs \(4\)"),
@@ -147,6 +186,13 @@ BAD_TRAINING = [
     ({"warmup_steps": -1}, "warmup_steps"),
     ({"gradient_clip": 0}, "gradient_clip"),
     ({"ema_decay": 1.0}, "ema_decay"),
+    ({"ema_decay": []}, r"ema_decay must be a number or a list of different ones, found \[\]"),
+    ({"ema_decay": [0.9, 0.99, 0.9]}, r"different ones, found \[0\.9, 0\.99, 0\.9\]"),
+    ({"ema_decay": [0.9, 1.0]}, "ema_decay"),
+    ({"ema_decay": [-0.1]}, "ema_decay"),
+    ({"timestep_draw": "sorted"}, "timestep_draw"),
+    ({"log_snr_deviation": 0}, "log_snr_deviation"),
+    ({"log_snr_deviation": 2.0, "loss": "bound"}, r"log_snr_deviation \(2\.0\).*'bound'.*null"),
     ({"precision": "float16"}, "precision"),
     ({"compile": "always"}, "compile"),
     ({"device": "tpu"}, "device"),
@@ -208,7 +254,10 @@ def test_an_unknown_key_is_refused_by_name(request, fixture):
 @pytest.mark.parametrize("fixture", FIXTURES)
 def test_every_missing_key_is_named(request, fixture):
     good = request.getfixturevalue(fixture)
-    for key in type(good).model_fields:
+    for key, field in type(good).model_fields.items():
+        if not field.is_required():  # it is younger than models that are still read
+            assert getattr(type(good)(**good.model_dump(exclude={key})), key) == field.default
+            continue
         with pytest.raises(ValidationError, match=rf"(?s){key}.*Field required"):
             type(good)(**good.model_dump(exclude={key}))
 

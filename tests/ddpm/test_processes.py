@@ -16,19 +16,27 @@ import torch
 from malaria_diffusion.ddpm import training
 from malaria_diffusion.ddpm.checkpoint import load_progress
 from malaria_diffusion.ddpm.objective import Objective
-from malaria_diffusion.ddpm.parameters import ProcessParameters, SamplingParameters, TrainingParameters
+from malaria_diffusion.ddpm.parameters import (
+    NetworkParameters,
+    ProcessParameters,
+    SamplingParameters,
+    TrainingParameters,
+)
 from malaria_diffusion.ddpm.processes import Processes, join_processes
 from malaria_diffusion.ddpm.sampling import sample
 from malaria_diffusion.ddpm.training import BEST, CHECKPOINT, load_best_weights, train
 
 from . import trainings
-from .trainings import STEPS, farthest, state_of
+from .trainings import MODERN, STEPS, farthest, state_of
 
 CASES = {
     "plain": {},
     "accumulation": {"accumulation": 2, "optimizer": "adamw", "weight_decay": 0.1},
+    "modern": MODERN,
     "learned": {"process": {"schedule": "learned"}, "loss": "bound", "label_dropout": 0.3},
 }
+# torch's Muon orthogonalises in bfloat16, so what was rounded before shows more after
+ROUNDING = {"modern": 1e-4}
 
 
 @pytest.mark.parametrize("total", [0, 1, 2, 7, 12, 100])
@@ -57,15 +65,15 @@ def test_one_process_is_alone(monkeypatch, launched):
 def settings(process, network_parameters, parameters):
     """Process, network and training of a case: 16 steps, so small that Adam blows no rounding up."""
 
-    def changed(training_changes, process_changes=None):
+    def changed(training_changes, process_changes=None, network_changes=None):
         usual = {"epochs": 2, "learning_rate": 3e-4}
         return (
             ProcessParameters(**process.model_dump() | (process_changes or {})),
-            network_parameters,
+            NetworkParameters(**network_parameters.model_dump() | (network_changes or {})),
             TrainingParameters(**parameters.model_dump() | usual | training_changes),
         )
 
-    return lambda process=None, **changes: changed(changes, process)
+    return lambda process=None, network=None, **changes: changed(changes, process, network)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +140,7 @@ def close(one, other):
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_take_the_steps_of_one(alone, together, case):
-    assert farthest(alone / case, together / case) < 1e-5
+    assert farthest(alone / case, together / case) < ROUNDING.get(case, 1e-5)
     close(history_of(together / case), stored_history(alone / case))
     assert state_of(together / case)[1]["settings"] == state_of(alone / case)[1]["settings"]
     # rounding tells that it was done in parts
@@ -151,7 +159,7 @@ def test_the_best_weights_are_those_of_one_process(alone, together, case):
     assert one.kernel_distance == pytest.approx(other.kernel_distance, rel=1e-2, abs=1e-2)
     for name, weight in one.weights.items():
         if not name.endswith("to_k.bias"):
-            assert (weight - other.weights[name]).abs().max() < 1e-5, name
+            assert (weight - other.weights[name]).abs().max() < ROUNDING.get(case, 1e-5), name
 
 
 def test_two_processes_continue_what_one_began(alone, together):

@@ -30,7 +30,7 @@ from malaria_diffusion.ddpm.training import (
 )
 
 from . import trainings
-from .trainings import RICH, STEPS, differences, same_table, state_of
+from .trainings import MODERN, RICH, STEPS, differences, same_table, state_of
 
 
 def poison(monkeypatch, poisoned_step, batch_size=4):
@@ -70,7 +70,7 @@ def test_stopping_between_epochs_changes_nothing(run, whole, tmp_path):
 
 
 @pytest.mark.parametrize("stop", [3, STEPS, STEPS + 1])
-@pytest.mark.parametrize("changes", [{"decay_epochs": 2}, RICH], ids=["plain", "rich"])
+@pytest.mark.parametrize("changes", [{"decay_epochs": 2}, RICH, MODERN], ids=["plain", "rich", "modern"])
 def test_stopping_within_an_epoch_changes_nothing(run, whole, tmp_path, monkeypatch, changes, stop):
     """Ctrl-C right after a save in the middle of an epoch."""
 

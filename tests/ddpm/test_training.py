@@ -441,6 +441,32 @@ def test_best_weights_that_were_never_chosen_are_an_error(run, tmp_path):
         load_best_weights(tmp_path)
 
 
+# --- several averages ---
+
+
+def test_averages_are_kept_side_by_side_and_the_nearest_is_kept_as_best(run, tmp_path):
+    changes = {"epochs": 3, "quality_epochs": 1, "learning_rate": 0.01}
+    decays = [0.95, 0.0, 0.7]
+    history = run(tmp_path / "several", ema_decay=decays, **changes)
+    looks = history.dropna(subset=["kernel_distance"])
+    alone = {}
+    for decay in decays:
+        of_one = run(tmp_path / str(decay), ema_decay=decay, **changes)
+        assert "ema_decay" not in of_one
+        alone[decay] = of_one.dropna(subset=["kernel_distance"])["kernel_distance"].to_numpy()
+    nearest = [min(decays, key=lambda decay: alone[decay][look]) for look in range(3)]
+    assert looks["ema_decay"].tolist() == nearest
+    assert looks["kernel_distance"].tolist() == [alone[decay][look] for look, decay in enumerate(nearest)]
+    assert len(set(nearest)) > 1  # or the test would not tell them apart
+    best = load_best_weights(tmp_path / "several")
+    assert (best.ema_decay, best.kernel_distance) == (nearest[best.epoch - 1], looks["kernel_distance"].min())
+    # the first is as of a training with that one alone
+    first, only = (weights_of(tmp_path / folder, "ema.network.") for folder in ("several", "0.95"))
+    assert first.keys() == only.keys()
+    assert all(torch.equal(first[name], only[name]) for name in only)
+    assert load_best_weights(tmp_path / "0.95").ema_decay is None
+
+
 # --- identity ---
 
 OTHER_PROCESS = {
@@ -451,9 +477,11 @@ OTHER_PROCESS = {
     "prediction": "epsilon",
 }
 OTHER_NETWORK = {
+    "patch_size": 2,
     "channels": [8, 8],
     "layers_per_block": 2,
     "attention_sides": [],
+    "attention_head_channels": 4,
     "norm_groups": 2,
     "dropout": 0.1,
 }
@@ -461,6 +489,8 @@ OTHER_TRAINING = {
     "batch_size": 8,
     "loss": "bound",
     "label_dropout": 0.1,
+    "timestep_draw": "stratified",
+    "log_snr_deviation": 2.0,
     "optimizer": "adamw",
     "learning_rate": 0.1,
     "weight_decay": 0.1,
@@ -469,6 +499,7 @@ OTHER_TRAINING = {
     "gradient_clip": None,
     "ema_decay": 0.5,
     "flips": False,
+    "quarter_turns": True,
     "precision": "bfloat16",
     "compile": True,
     "seed": 1,
@@ -498,7 +529,12 @@ def test_identity_changes_with_everything_that_matters(settings):
         assert set(others) == set(classes[part].model_fields) - (set(NOT_ANOTHER) if part == "training" else set())
         found |= {f"{part}.{key}": settings(**{part: {key: value}}) for key, value in others.items()}
     names = {name: training_identity(value) for name, value in found.items()}
-    assert len(set(names.values())) == len(names) == 1 + 3 + 5 + 5 + 16, names
+    assert len(set(names.values())) == len(names) == 1 + 3 + 5 + 7 + 19, names
+
+
+def test_identity_of_what_was_trained_before_there_were_more_parameters(settings):
+    """As version 0.2.0 named this training, whose parameters had no others."""
+    assert training_identity(settings()) == "016ae661ef91396b"
 
 
 @pytest.mark.parametrize("key", NOT_ANOTHER)

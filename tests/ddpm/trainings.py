@@ -32,6 +32,17 @@ RICH = {
     "weight_decay": 0.1,
     "decay_epochs": 1000,
 }
+# and everything that is kept beside it by other means
+MODERN = {
+    "network": {"patch_size": 2, "attention_sides": []},
+    "label_dropout": 0.2,
+    "optimizer": "muon",
+    "ema_decay": [0.5, 0.9],
+    "quarter_turns": True,
+    "timestep_draw": "stratified",
+    "log_snr_deviation": 2.0,
+    "decay_epochs": 1000,
+}
 
 
 def toy_data() -> TrainingData:

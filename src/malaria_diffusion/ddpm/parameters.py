@@ -80,6 +80,7 @@ class NetworkParameters(Parameters):
         layers_per_block: Residual layers at each resolution.
         attention_sides: Sides of the network's own maps, S / p and its halvings, at which self-attention is added; the
             middle of the network always has it.
+        attention_head_channels: Channels of each head of the attention: the more, the fewer and faster heads.
         norm_groups: Groups of every group normalisation; must divide all channels.
         dropout: Probability in the residual layers.
     """
@@ -89,14 +90,18 @@ class NetworkParameters(Parameters):
     channels: list[int] = Field(min_length=2, max_length=6)
     layers_per_block: int = Field(ge=1, le=4)
     attention_sides: list[int]
+    attention_head_channels: int = Field(8, ge=1)
     norm_groups: int = Field(ge=1)
     dropout: float = Field(ge=0, lt=1)
 
     @model_validator(mode="after")
     def _divisible(self) -> NetworkParameters:
         for channels in self.channels:
-            if channels < 8 or channels % self.norm_groups:  # 8 is the width of an attention head
-                raise ValueError(f"every one of channels {self.channels} must be a multiple of norm_groups, at least 8")
+            if channels < self.attention_head_channels or channels % self.norm_groups:
+                raise ValueError(
+                    f"every one of channels {self.channels} must be a multiple of norm_groups, and at least "
+                    f"attention_head_channels ({self.attention_head_channels})"
+                )
         return self
 
 

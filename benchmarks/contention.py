@@ -1,0 +1,111 @@
+"""Training speed beside another busy process: threads that wait passively, as shipped, against threads that spin.
+
+    python benchmarks/contention.py --json contention.json
+
+Threads of OpenMP that come early to the end of a loop wait for the others there. libgomp, which PyTorch brings, lets
+them spin for 300,000 rounds (its default, here asked for by GOMP_SPINCOUNT); the package asks for none. Every
+measurement is a process of its own, as OpenMP reads its variables once, and they take turns; beside means beside one
+process that counts for ever. Ratios are medians over the rounds.
+"""
+
+from __future__ import annotations
+
+import malaria_diffusion  # noqa: F401  (before torch, as it says how threads wait)
+
+# isort: split
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from common import SMALL, interleave, machine, make_parser, medians, print_table, ratio, write_json
+
+SPINNING = {"GOMP_SPINCOUNT": "300000"}
+VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+# the package first: it says how to wait before torch is loaded
+CHILD = """
+import malaria_diffusion
+import sys
+sys.path.insert(0, sys.argv[1])
+from contention import train
+train(int(sys.argv[2]), int(sys.argv[3]))
+"""
+
+
+def train(steps: int, threads: int) -> None:
+    """Print the training images a second of a small network, in this process."""
+    from common import PROCESS, Setup, training_parameters
+
+    from malaria_diffusion.ddpm.feed import Batch
+    from malaria_diffusion.ddpm.objective import Objective
+    from malaria_diffusion.ddpm.optimizer import build_optimizer
+
+    torch.set_num_threads(threads)
+    setup = Setup(torch.device("cpu"), 32, SMALL, "float32")
+    parameters = training_parameters(setup, batch=16)
+    objective = Objective(PROCESS, SMALL, parameters, 32, 2, torch.float32).to(memory_format=torch.channels_last)
+    optimizer = build_optimizer(objective, parameters)
+    images = torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8)
+    batch = Batch(images, torch.arange(16) % 2, torch.arange(16) * 60, torch.randn(16, 3, 32, 32))
+    start = 0.0
+    for step in range(2 + steps):
+        if step == 2:
+            start = time.perf_counter()
+        optimizer.zero_grad()
+        objective(batch).mean().backward()
+        optimizer.step()
+    print(steps * 16 / (time.perf_counter() - start))
+
+
+def measure(environment: dict[str, str], beside: bool, steps: int, threads: int) -> float:
+    """Images a second of a fresh process."""
+    inherited = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    command = [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(steps), str(threads)]
+    with _busy() if beside else contextlib.nullcontext():
+        done = subprocess.run(command, env=inherited | environment, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+@contextlib.contextmanager
+def _busy() -> Iterator[None]:
+    counting = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        counting.kill()
+        counting.wait()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--steps", type=int, default=10, help="timed in a process, default 10")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    threads = arguments.threads or 2
+    works = {
+        f"{how}, {where}": (
+            lambda variables=variables, beside=beside: measure(variables, beside, arguments.steps, threads)
+        )
+        for where, beside in (("alone", False), ("beside", True))
+        for how, variables in (("as shipped", {}), ("spinning", SPINNING))
+    }
+    speeds = interleave(works, arguments.rounds, "processes")
+    found = {
+        f"ratio_{where}": ratio(speeds[f"as shipped, {where}"], speeds[f"spinning, {where}"])
+        for where in ("alone", "beside")
+    }
+    told = medians(speeds)
+    print_table("training", ["images/s"], {name: [value] for name, value in told.items()})
+    print_table("as shipped over spinning", ["ratio"], {name: [value] for name, value in found.items()})
+    write_json(
+        arguments.json, {"machine": machine(torch.device("cpu")), "threads": threads, "images_per_second": told} | found
+    )
+
+
+if __name__ == "__main__":
+    main()
