@@ -4,9 +4,9 @@ import os
 import sys
 import warnings
 
-# Threads that wait for each other at the end of every loop spin for milliseconds by default; beside another busy process
-# they spin for a core that it holds. Some ten microseconds are what a wait takes where nobody disturbs, and sleeping at
-# once would cost more than that. OpenMP reads this once, when torch is imported.
+# Threads that wait for each other at the end of every loop spin for milliseconds by default; beside another busy
+# process they spin for a core that it holds. Some ten microseconds are what a wait takes where nobody disturbs, and
+# sleeping at once would cost more than that. OpenMP reads this once, when torch is imported.
 if "torch" in sys.modules and not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
     warnings.warn(
         "torch was imported before malaria_diffusion, so its threads spin while they wait, and training is slow beside "

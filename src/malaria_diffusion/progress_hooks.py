@@ -21,6 +21,7 @@ from malaria_diffusion.report.text import interval, number
 logger = logging.getLogger(__name__)
 
 NAMED = 4  # a folder that got more files than this is told by their number
+TIMED = 0.02  # of a run: steps that took less are told together
 # what to type next, by the last of these that a run has made
 NEXT = {
     "phantom_cells": "run",
@@ -37,18 +38,27 @@ class ProgressHooks:
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
         """Start counting."""
         self._steps, self._done, self._start = len(pipeline.nodes), 0, time.monotonic()
+        self._begun: dict[str, float] = {}
+        self._seconds: dict[str, float] = {}
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
         """Say which step comes, and what it does."""
         self._done += 1
+        self._begun[node.name] = time.monotonic()
         # the steps' brackets are not rich's markup
         logger.info("[%d/%d] %s", self._done, self._steps, described(node), extra={"markup": False})
 
+    @hook_impl
+    def after_node_run(self, node: Node) -> None:
+        """Note how long it took."""
+        self._seconds[node.name] = time.monotonic() - self._begun[node.name]
+
     @hook_impl(trylast=True)
     def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Say what was made, the headline numbers, and how to go on."""
-        click.echo("\n" + "\n".join(closing_lines(pipeline, catalog, run_params, time.monotonic() - self._start)))
+        """Say what was made, where the time went, the headline numbers, and how to go on."""
+        seconds = time.monotonic() - self._start
+        click.echo("\n" + "\n".join(closing_lines(pipeline, catalog, run_params, seconds, self._seconds)))
 
 
 def described(node: Node) -> str:
@@ -58,12 +68,17 @@ def described(node: Node) -> str:
 
 
 def closing_lines(
-    pipeline: Pipeline, catalog: CatalogProtocol, run_params: dict[str, Any], seconds: float
+    pipeline: Pipeline,
+    catalog: CatalogProtocol,
+    run_params: dict[str, Any],
+    seconds: float,
+    steps_seconds: dict[str, float],
 ) -> list[str]:
-    """What a finished run has made, its headline numbers if it has some, and commands to go on with."""
+    """What a finished run has made, the time of its steps, its headline numbers if any, and commands to go on with."""
     outputs = pipeline.all_outputs()
     lines = [f"Done in {_duration(seconds)}."]
     lines += [f"  made     {line}" for line in _made(outputs, catalog)]
+    lines += [f"  time     {line}" for line in _times(steps_seconds, seconds)]
     if "summary" in outputs:
         lines += ["", *_numbers(catalog.load("summary")["headlines"])]
     env = f" --env {run_params['env']}" if run_params.get("env") else ""
@@ -88,6 +103,16 @@ def _made(outputs: set[str], catalog: CatalogProtocol) -> list[str]:
         names = [name for _, _, name in files]
         lines.append(f"{folder}: " + (", ".join(names) if len(names) <= NAMED else f"{len(names)} files"))
     return lines
+
+
+def _times(steps: dict[str, float], seconds: float) -> list[str]:
+    """The steps that took longest, the first first, and all else together; nothing of a run of a few seconds."""
+    if seconds < 10:
+        return []
+    long = {name: taken for name, taken in steps.items() if taken >= TIMED * seconds}
+    told = sorted(long.items(), key=lambda item: -item[1])
+    told.append((f"{len(steps) - len(long)} other steps, reading and writing", seconds - sum(long.values())))
+    return [f"{_duration(taken)}, {taken / seconds:.0%}: {name}" for name, taken in told]
 
 
 def _numbers(headlines: dict[str, dict[str, Any]]) -> list[str]:

@@ -482,6 +482,7 @@ OTHER_NETWORK = {
     "layers_per_block": 2,
     "attention_sides": [],
     "attention_head_channels": 4,
+    "scale_shift": True,
     "norm_groups": 2,
     "dropout": 0.1,
 }
@@ -529,7 +530,7 @@ def test_identity_changes_with_everything_that_matters(settings):
         assert set(others) == set(classes[part].model_fields) - (set(NOT_ANOTHER) if part == "training" else set())
         found |= {f"{part}.{key}": settings(**{part: {key: value}}) for key, value in others.items()}
     names = {name: training_identity(value) for name, value in found.items()}
-    assert len(set(names.values())) == len(names) == 1 + 3 + 5 + 7 + 19, names
+    assert len(set(names.values())) == len(names) == 1 + 3 + 5 + 8 + 19, names
 
 
 def test_identity_of_what_was_trained_before_there_were_more_parameters(settings):

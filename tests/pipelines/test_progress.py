@@ -46,10 +46,17 @@ def test_a_step_is_described_by_the_first_sentence_of_its_function():
 
 
 def test_the_end_tells_files_numbers_and_commands(catalog, tmp_path):
-    lines = closing_lines(PIPELINE, catalog, {"env": "paper"}, 3723)
+    steps = {"diffusion.train": 3000.0, "validation.look": 500.0, "tiny": 3.0, "tinier": 1.0}
+    lines = closing_lines(PIPELINE, catalog, {"env": "paper"}, 3723, steps)
     assert lines[0] == "Done in 1 h 2 min 3 s."
     assert f"{tmp_path}: report.html, summary.json" in lines[1]
     text = "\n".join(lines)
+    times = [line.removeprefix("  time     ") for line in lines if line.startswith("  time ")]
+    assert times == [
+        "50 min, 81%: diffusion.train",
+        "8 min 20 s, 13%: validation.look",
+        "3 min 43 s, 6%: 2 other steps, reading and writing",
+    ]
     assert re.search(r"accuracy +0.910 \[0.900, 0.920\]\n", text)
     assert re.search(r"kernel distance +12.0 \[11.0, 13.0\] +floor 0.010\n", text)
     assert "too few people" not in text

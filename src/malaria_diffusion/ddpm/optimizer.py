@@ -11,6 +11,7 @@ from malaria_diffusion.ddpm.objective import Objective
 from malaria_diffusion.ddpm.parameters import TrainingParameters
 
 ADAMS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+ADAM_SHARE = 0.5  # of the learning rate, beside Muon; `share` in the parameter groups that have less than all of it
 ENDS = ("conv_in.", "conv_out.")  # of the network, whose sides are colours: Muon's authors leave such layers to Adam
 
 
@@ -29,7 +30,8 @@ class MuonAndAdam:
         self._muon = torch.optim.Muon(
             self._views, lr=rate, weight_decay=decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
         )
-        self._adam = torch.optim.Adam(others, lr=rate, weight_decay=decay, fused=_fused(matrices))
+        shared = [{"share": ADAM_SHARE} | group for group in others]
+        self._adam = torch.optim.Adam(shared, lr=ADAM_SHARE * rate, weight_decay=decay, fused=_fused(matrices))
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:

@@ -81,6 +81,8 @@ class NetworkParameters(Parameters):
         attention_sides: Sides of the network's own maps, S / p and its halvings, at which self-attention is added; the
             middle of the network always has it.
         attention_head_channels: Channels of each head of the attention: the more, the fewer and faster heads.
+        scale_shift: Timestep and class scale and shift each residual layer's normalised channels (Dhariwal & Nichol
+            2021, section 3.1), instead of shifting them alone.
         norm_groups: Groups of every group normalisation; must divide all channels.
         dropout: Probability in the residual layers.
     """
@@ -91,6 +93,7 @@ class NetworkParameters(Parameters):
     layers_per_block: int = Field(ge=1, le=4)
     attention_sides: list[int]
     attention_head_channels: int = Field(8, ge=1)
+    scale_shift: bool = False
     norm_groups: int = Field(ge=1)
     dropout: float = Field(ge=0, lt=1)
 
@@ -124,7 +127,7 @@ class TrainingParameters(Parameters):
         optimizer: "adam" (the paper), "adamw", or "muon" (Jordan et al. 2024): the update of a convolution, and of a
             projection in attention, is orthogonalised, and has the size of an Adam update (Liu et al. 2025); all other
             weights are Adam's.
-        learning_rate: After warm-up.
+        learning_rate: After warm-up. With "muon", the weights that are Adam's take half of it.
         weight_decay: Of the optimizer: L2 penalty in Adam, decoupled in AdamW and Muon.
         warmup_steps: Steps over which the learning rate grows linearly from zero.
         decay_epochs: None: constant learning rate. A number: it falls along a cosine to zero over so many epochs,

@@ -279,7 +279,7 @@ class _Run:
         parameters = self.parameters
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("share", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
         batches = self.feed.step(self.step)
         part = self.feed.samples(self.step)

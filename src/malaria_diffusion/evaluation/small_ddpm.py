@@ -43,6 +43,7 @@ def small_training(
         "decay_epochs": None if training.decay_epochs is None else epochs,
         "quality_epochs": epochs,  # there must be one look; it is not used
         "quality_images": 2 * num_classes,
+        "ema_decay": training.ema_decays[0],
         "seed": seed,
     }
     return TrainingParameters(**training.model_dump() | changed)
