@@ -79,7 +79,7 @@ def build_network(parameters: NetworkParameters, size: int, num_classes: int, un
         block_out_channels=tuple(parameters.channels),
         down_block_types=tuple("AttnDownBlock2D" if yes else "DownBlock2D" for yes in with_attention),
         up_block_types=tuple("AttnUpBlock2D" if yes else "UpBlock2D" for yes in reversed(with_attention)),
-        attention_head_dim=parameters.attention_head_channels,
+        attention_head_dim=min(parameters.attention_head_channels, *parameters.channels),
         resnet_time_scale_shift="scale_shift" if parameters.scale_shift else "default",
         norm_num_groups=parameters.norm_groups,
         dropout=parameters.dropout,

@@ -80,7 +80,8 @@ class NetworkParameters(Parameters):
         layers_per_block: Residual layers at each resolution.
         attention_sides: Sides of the network's own maps, S / p and its halvings, at which self-attention is added; the
             middle of the network always has it.
-        attention_head_channels: Channels of each head of the attention: the more, the fewer and faster heads.
+        attention_head_channels: Channels of each head of the attention, at most those of the narrowest resolution; the
+            more, the fewer and faster heads.
         scale_shift: Timestep and class scale and shift each residual layer's normalised channels (Dhariwal & Nichol
             2021, section 3.1), instead of shifting them alone.
         norm_groups: Groups of every group normalisation; must divide all channels.
@@ -100,11 +101,8 @@ class NetworkParameters(Parameters):
     @model_validator(mode="after")
     def _divisible(self) -> NetworkParameters:
         for channels in self.channels:
-            if channels < self.attention_head_channels or channels % self.norm_groups:
-                raise ValueError(
-                    f"every one of channels {self.channels} must be a multiple of norm_groups, and at least "
-                    f"attention_head_channels ({self.attention_head_channels})"
-                )
+            if channels < 1 or channels % self.norm_groups:
+                raise ValueError(f"every one of channels {self.channels} must be a multiple of norm_groups")
         return self
 
 
