@@ -306,7 +306,8 @@ def test_diffusion_settings(tmp_path):
     for row, images in zip(rows, (96, 192), strict=True):
         assert len(row["seeds"]) == 2
         for seed in row["seeds"]:
-            assert seed["images_seen"] == pytest.approx(images, abs=16)
+            # what does not fill a batch of 16 waits for another epoch, of which there are up to 5
+            assert images - 5 * 15 <= seed["images_seen"] <= images
             assert all(math.isfinite(value) for value in seed.values())
             assert {"kernel_distance", "precision", "recall", "loss", "loss_0", "loss_5"} <= seed.keys()
         assert row["seeds"][0] != row["seeds"][1]

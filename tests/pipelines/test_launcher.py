@@ -51,10 +51,10 @@ def test_two_processes_make_the_cells_of_one_and_write_once(project, tmp_path_fa
     alone.succeeds("run", "--pipeline", "diffusion")
     expected, expected_cells, expected_history = results(alone)
     assert weights.keys() == expected.keys()
-    # the attention's key bias has no gradient but rounding, which Adam makes whole steps of
+    # the attention's key bias has no gradient but rounding, which Adam makes whole steps of; Muon rounds to bfloat16
     for name in weights:
         if not name.endswith("to_k.bias"):
-            assert (weights[name] - expected[name]).abs().max() < 1e-4, name
+            assert (weights[name] - expected[name]).abs().max() < 1e-3, name
     assert np.abs(cells - expected_cells).max() <= 2
     assert len(history.splitlines()) == len(expected_history.splitlines())
 
