@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 
 from malaria_diffusion.cells.archive import ZipSource
 from malaria_diffusion.cells.packing import PackingParameters, pack_cells
-from malaria_diffusion.ddpm.device import resolve_device
+from malaria_diffusion.ddpm.device import multiplies_bfloat16, resolve_device
 from malaria_diffusion.ddpm.feed import TrainingData
 from malaria_diffusion.ddpm.parameters import (
     Loss,
@@ -268,7 +268,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
         "cores": cores(),
         "threads": torch.get_num_threads(),
-        "bfloat16_in_hardware": device.type == "cuda" or torch.cpu._is_amx_tile_supported(),
+        "bfloat16": "GPU" if device.type == "cuda" else multiplies_bfloat16(),
         "torch": torch.__version__,
         "python": platform.python_version(),
     }

@@ -32,6 +32,11 @@ def resolve_precision(name: PrecisionName, device: torch.device) -> torch.dtype:
         return getattr(torch, name)
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    if device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
-        return torch.bfloat16
-    return torch.float32
+    return torch.bfloat16 if device.type == "cpu" and multiplies_bfloat16() is not None else torch.float32
+
+
+def multiplies_bfloat16() -> str | None:
+    """What this processor multiplies bfloat16 with, "AMX" or "AVX-512 BF16"; None if it does not."""
+    if torch.cpu._is_amx_tile_supported():
+        return "AMX"
+    return "AVX-512 BF16" if torch.cpu._is_avx512_bf16_supported() else None
