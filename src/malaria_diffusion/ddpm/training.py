@@ -84,13 +84,15 @@ def train(
 
     Noise, timestep, flips and label drop of a sample depend on (seed, its running number) alone, so an interrupted
     training that is continued goes through exactly the steps of one that was not, and several processes (see
-    `join_processes`; each reads its share of every batch, the main one writes) through those of one, to rounding.
+    `join_processes`; each reads its share of every batch, the main one writes) through those of one, to rounding (which
+    is bfloat16's in torch's Muon).
     Dropout masks alone depend on how a batch is divided.
 
     Returns:
         The history, one row every few steps and one at each epoch's end: step, epoch, images_seen, loss (mean since the
-        last row), learning_rate; at epochs' ends val_loss (averaged weights, fixed draws) and, every `quality_epochs`,
-        kernel_distance (see `QualityMeasure`); of a learned schedule the ends of its alpha_bars.
+        last row), learning_rate; at epochs' ends val_loss (averaged weights, the first of several, fixed draws) and,
+        every `quality_epochs`, kernel_distance (see `QualityMeasure`), of several averages the smallest, with its
+        ema_decay; of a learned schedule the ends of its alpha_bars.
 
     Raises:
         TrainingError: the data do not fit the parameters, or the loss is not finite.
