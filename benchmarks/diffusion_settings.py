@@ -21,9 +21,11 @@ import malaria_diffusion  # noqa: F401  (before torch, as it says how threads wa
 
 # isort: split
 import argparse
+import contextlib
 import json
 import math
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -211,7 +213,8 @@ def judge(
     history = train(data, process, network, training, folder, keep)
     generated = np.load(folder / "images.npy")
     watch = Watch(data, training, process.timesteps)
-    near = compute_prdc(watch.measure.features(watch.reference), watch.measure.features(generated), NEIGHBOURS)
+    with contextlib.redirect_stdout(sys.stderr):  # it says how many it was given
+        near = compute_prdc(watch.measure.features(watch.reference), watch.measure.features(generated), NEIGHBOURS)
     objective = Objective(process, network, training, size, data.num_classes, torch.bfloat16)
     objective.load_state_dict(load_best_weights(folder).weights)
     found = {
