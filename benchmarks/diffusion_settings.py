@@ -91,6 +91,9 @@ SETTINGS: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "Adam, around log SNR 0": ({}, OURS | {"optimizer": "adam", "learning_rate": 0.001}),
     "Muon, around log SNR 0, batch 32": ({}, OURS | {"batch_size": 32, "learning_rate": 0.003}),
     "narrower, Muon, around log SNR 0": (NARROW, OURS),
+    "narrower, batch 16 in 2 parts": (NARROW, OURS | {"accumulation": 2}),
+    "narrower, batch 32 in 2 parts": (NARROW, OURS | {"batch_size": 32, "accumulation": 2, "learning_rate": 0.003}),
+    "narrower, batch 32 in 4 parts": (NARROW, OURS | {"batch_size": 32, "accumulation": 4, "learning_rate": 0.003}),
     "patches, Adam": (PATCHES, {"compile": False}),
     "patches, Muon, around log SNR 0": (PATCHES, OURS | {"compile": False}),
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import Any
 
 import torch
 from diffusers import UNet2DModel
@@ -11,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from malaria_diffusion.ddpm.parameters import NetworkParameters
+from malaria_diffusion.ddpm.upsampling import merge_upsampling
 from malaria_diffusion.errors import UserError
 
 COLOURS = 3
@@ -22,6 +25,11 @@ class PatchUNet(UNet2DModel):
     p follows from the number of channels, so what is stored is a plain UNet2DModel of the unshuffled images: whoever
     samples there shuffles once at the end.
     """
+
+    @functools.wraps(UNet2DModel.__init__)  # diffusers reads there what the configuration may hold
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        merge_upsampling(self)
 
     @property
     def patch_size(self) -> int:

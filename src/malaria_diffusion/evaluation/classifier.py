@@ -235,11 +235,9 @@ def _private_ultralytics() -> Iterator[None]:
                 Image.open = pillows_open  # theirs wants another package before it says that bytes are no image
                 for name, value in before.items():
                     os.environ.pop(name) if value is None else os.environ.update({name: value})
-    from ultralytics.utils import LOGGER, NUM_THREADS, SETTINGS
+    from ultralytics.utils import LOGGER, SETTINGS
 
-    # Ultralytics leaves a processor free, and rightly: on two busy processors, two threads that wait for each other at
-    # every layer are many times slower than one.
-    torch.set_num_threads(min(threads, NUM_THREADS))
+    torch.set_num_threads(threads)
     settings, level = dict(SETTINGS), LOGGER.level
     dict.update(SETTINGS, dict.fromkeys(_TRACKERS, False))  # dict's own update: theirs would write the file
     LOGGER.setLevel("ERROR")

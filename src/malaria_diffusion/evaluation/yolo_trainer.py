@@ -311,6 +311,14 @@ class CellTrainer(ClassificationTrainer):
             )
         return False
 
+    def build_optimizer(self, *arguments: Any, **options: Any) -> torch.optim.Optimizer:
+        """Theirs, in one call for all weights where PyTorch has that; a network this small waits for the calls."""
+        optimizer = super().build_optimizer(*arguments, **options)
+        for group in optimizer.param_groups:
+            if "fused" in group:
+                group["fused"] = True
+        return optimizer
+
     # What it reads and where it starts
 
     def check_resume(self, overrides: dict[str, Any]) -> None:
