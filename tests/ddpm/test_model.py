@@ -10,7 +10,7 @@ import torch
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel, UniPCMultistepScheduler
 from torch.nn import functional
 
-from malaria_diffusion.ddpm.model import PARTS, Model, load_model, model_from_weights, save_model
+from malaria_diffusion.ddpm.model import GUIDE_PARTS, PARTS, Model, load_model, model_from_weights, save_model
 from malaria_diffusion.ddpm.network import build_network
 from malaria_diffusion.ddpm.parameters import Clipping, Prediction, ScheduleKind, Solver, Variance
 from malaria_diffusion.ddpm.process import GaussianDiffusion
@@ -122,6 +122,30 @@ def test_a_model_is_made_of_its_weights(model):
     weights["network.conv_out.bias"] += 1
     assert (answer(model_from_weights(weights, model.lineage).network) - answer(model.network)).min() > 0.9
     assert not made.network.training
+
+
+def test_a_model_keeps_its_guide(model, tmp_path):
+    training = model.lineage.training.model_copy(update={"guide_epochs": 1})
+    lineage = model.lineage.model_copy(update={"training": training})
+    guide_weights = weights_of(model)
+    guide_weights["network.conv_out.bias"] += 1
+    save_model(model_from_weights(weights_of(model), lineage, guide_weights), tmp_path)
+    loaded = load_model(tmp_path)
+    assert torch.equal(answer(loaded.network), answer(model.network))
+    assert (answer(loaded.guide) - answer(loaded.network)).min() > 0.9
+    assert load_model_without_guide(model, tmp_path / "without").guide is None
+    weights = tmp_path / GUIDE_PARTS[1]
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"guide/diffusion_pytorch_model\.safetensors: found sha256"):
+        load_model(tmp_path)
+    weights.unlink()
+    with pytest.raises(UserError, match=r"guide/diffusion_pytorch_model\.safetensors: found sha256 no file"):
+        load_model(tmp_path)
+
+
+def load_model_without_guide(model, folder):
+    save_model(model, folder)
+    return load_model(folder)
 
 
 def test_a_model_has_the_schedule_that_was_learned(model, tmp_path):

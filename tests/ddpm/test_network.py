@@ -220,6 +220,8 @@ BAD_TRAINING = [
     ({"device": "tpu"}, "device"),
     ({"seed": -1}, "seed"),
     ({"quality_epochs": 0}, "quality_epochs"),
+    ({"epochs": 2, "quality_epochs": 1, "guide_epochs": 3}, r"guide_epochs \(3\) exceeds epochs \(2\)"),
+    ({"guide_epochs": 0}, "guide_epochs"),
     ({"epochs": 2, "quality_epochs": 3}, r"quality_epochs \(3\) exceeds epochs \(2\)"),
     ({"quality_images": 1}, "quality_images"),
 ]

@@ -442,6 +442,45 @@ def test_guided_images_are_the_same_in_any_batch(free_network, process, settings
     assert grey_levels_apart(generate(2), generate(5)) <= 1
 
 
+class Told(nn.Module):
+    """A network's answer, shifted; remembers the classes it was told."""
+
+    def __init__(self, network, shift):
+        super().__init__()
+        self.network, self.shift, self.told = network, shift, []
+
+    def forward(self, x_t, t, class_labels):
+        self.told.append(class_labels.tolist())
+        return SimpleNamespace(sample=self.network(x_t, t, class_labels=class_labels).sample + self.shift)
+
+
+@pytest.mark.parametrize("null_class", [None, NULL])
+def test_a_guide_is_what_guidance_goes_away_from(free_network, process, settings, null_class):
+    """It is not told the class if both can do without."""
+    diffusion = GaussianDiffusion.from_parameters(process)
+    changed = settings.model_copy(update={"guidance": 1.5})
+
+    class Mixed(nn.Module):
+        def forward(self, x_t, t, class_labels):
+            answer = free_network(x_t, t, class_labels=class_labels).sample
+            told = class_labels if null_class is None else torch.full_like(class_labels, null_class)
+            weaker = free_network(x_t, t, class_labels=told).sample + 0.1
+            return SimpleNamespace(sample=weaker + 1.5 * (answer - weaker))
+
+    guide = Told(free_network, 0.1)
+    found = sample_states(free_network, diffusion, LABELS, 8, changed, null_class, guide)[-1]
+    expected = sample_states(Mixed(), diffusion, LABELS, 8, settings)[-1]
+    assert (found - expected).abs().max() < 1e-5
+    told = LABELS.tolist() if null_class is None else [NULL] * len(LABELS)
+    assert guide.told == [told] * calls(settings)
+
+
+def test_a_guide_is_not_asked_where_nothing_is_guided(free_network, process, settings):
+    guide = Told(free_network, 0.1)
+    sample_states(free_network, GaussianDiffusion.from_parameters(process), LABELS, 8, settings, NULL, guide)
+    assert guide.told == []
+
+
 @pytest.mark.parametrize("guidance", [0.0, 0.9, 2.0])
 def test_guidance_of_a_network_that_needs_the_class_is_refused(model, settings, guidance):
     changed = settings.model_copy(update={"guidance": guidance})
@@ -450,6 +489,7 @@ def test_guidance_of_a_network_that_needs_the_class_is_refused(model, settings, 
     with pytest.raises(UserError, match="label_dropout"):
         sample(model.network, model.diffusion, LABELS, 8, changed, progress=False)
     check_sampling(changed, T, NULL)
+    check_sampling(changed, T, None, has_guide=True)
 
 
 # ---- labels, grey levels, broken networks

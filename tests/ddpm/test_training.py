@@ -19,9 +19,11 @@ from malaria_diffusion.ddpm.process import GaussianDiffusion
 from malaria_diffusion.ddpm.schedule import LearnedSchedule, schedule_from_parameters
 from malaria_diffusion.ddpm.training import (
     CHECKPOINT,
+    GUIDE,
     TrainingError,
     epochs_done,
     load_best_weights,
+    load_guide_weights,
     seconds_per_image,
     training_identity,
     training_settings,
@@ -467,6 +469,45 @@ def test_averages_are_kept_side_by_side_and_the_nearest_is_kept_as_best(run, tmp
     assert load_best_weights(tmp_path / "0.95").ema_decay is None
 
 
+# --- weights to guide by ---
+
+
+def test_weights_to_guide_by_are_those_of_a_training_that_short(run, tmp_path):
+    run(tmp_path / "short", epochs=1, decay_epochs=None, quality_epochs=1)
+    run(tmp_path / "long", epochs=3, decay_epochs=None, quality_epochs=1, guide_epochs=1)
+    short, kept = weights_of(tmp_path / "short", "ema."), load_guide_weights(tmp_path / "long")
+    assert short.keys() == kept.keys()
+    assert all(torch.equal(short[name], kept[name]) for name in short)
+    finished = weights_of(tmp_path / "long", "ema.")
+    assert any(not torch.equal(kept[name], finished[name]) for name in kept)
+
+
+def test_weights_to_guide_by_are_kept_by_a_training_that_goes_on(run, tmp_path):
+    run(tmp_path, epochs=1, decay_epochs=None, quality_epochs=1)
+    run(tmp_path, epochs=3, decay_epochs=None, quality_epochs=1, guide_epochs=2)
+    load_guide_weights(tmp_path)
+    kept = (tmp_path / GUIDE).read_bytes()
+    run(tmp_path, epochs=3, decay_epochs=None, quality_epochs=1, guide_epochs=2)
+    assert (tmp_path / GUIDE).read_bytes() == kept
+
+
+@pytest.mark.parametrize(("kept", "asked"), [(None, 1), (1, 2)])
+def test_weights_to_guide_by_that_were_not_kept_are_an_error_before_training(run, tmp_path, kept, asked):
+    changes = {"decay_epochs": None, "quality_epochs": 1}
+    run(tmp_path, epochs=2, guide_epochs=kept, **changes)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    with pytest.raises(TrainingError, match=rf"guide\.safetensors: .*of epoch {asked}, are not there.*guide_epochs"):
+        run(tmp_path, epochs=3, guide_epochs=asked, **changes)
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+    run(tmp_path, epochs=3, guide_epochs=kept, **changes)
+
+
+def test_weights_to_guide_by_that_nobody_asked_for_are_not_there(run, tmp_path):
+    run(tmp_path)
+    with pytest.raises(UserError, match=r"guide\.safetensors: not there.*guide_epochs"):
+        load_guide_weights(tmp_path)
+
+
 # --- identity ---
 
 OTHER_PROCESS = {
@@ -507,7 +548,7 @@ OTHER_TRAINING = {
     "quality_epochs": 2,
     "quality_images": 9,
 }
-NOT_ANOTHER = {"epochs": 3, "device": "auto", "accumulation": 2}
+NOT_ANOTHER = {"epochs": 3, "device": "auto", "accumulation": 2, "guide_epochs": 1}
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def reverse_film(model: Model, label: int, parameters: SamplingParameters) -> di
     """
     lineage = model.lineage
     states = sample_states(
-        model.network, model.diffusion, np.array([label]), lineage.size, parameters, lineage.null_class
+        model.network, model.diffusion, np.array([label]), lineage.size, parameters, lineage.null_class, model.guide
     )
     chosen = np.linspace(0, len(states) - 1, FRAMES).round().astype(int)
     return {int(step): to_uint8(states[step], lineage.grey)[0].cpu().numpy() for step in chosen}

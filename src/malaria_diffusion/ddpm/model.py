@@ -28,6 +28,7 @@ from malaria_diffusion.parameters import Parameters
 
 LINEAGE = "lineage.json"
 PARTS = ("unet/config.json", "unet/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json")
+GUIDE_PARTS = ("guide/config.json", "guide/diffusion_pytorch_model.safetensors")
 
 
 class Lineage(Parameters):
@@ -80,29 +81,41 @@ class Lineage(Parameters):
 
 
 class Model(NamedTuple):
-    """A network ready to sample from, the process it was trained for, and where it comes from."""
+    """A network ready to sample from, the process it was trained for, and where it comes from.
+
+    Attributes:
+        network: Answers.
+        diffusion: The process.
+        lineage: Of the weights.
+        guide: The network as it was early in the training, to guide by, if that was kept.
+    """
 
     network: PatchUNet
     diffusion: GaussianDiffusion
     lineage: Lineage
+    guide: PatchUNet | None = None
 
 
-def model_from_weights(weights: dict[str, Tensor], lineage: Lineage) -> Model:
-    """A model with the (averaged) weights of a training."""
-    network = build_network(lineage.network, lineage.size, len(lineage.class_names), lineage.null_class is not None)
-    network.load_state_dict(select(weights, "network."))
+def model_from_weights(
+    weights: dict[str, Tensor], lineage: Lineage, guide_weights: dict[str, Tensor] | None = None
+) -> Model:
+    """A model with the (averaged) weights of a training, and those to guide by if the lineage says there are any."""
+    network = _network(weights, lineage)
     schedule = schedule_from_parameters(lineage.process)
     if lineage.process.schedule is ScheduleKind.LEARNED:
         learned = LearnedSchedule(schedule)
         learned.load_state_dict(select(weights, "schedule."))
         with torch.no_grad():
             schedule = learned()
-    return Model(network.eval(), GaussianDiffusion(schedule, lineage.process.prediction), lineage)
+    guide = None if guide_weights is None else _network(guide_weights, lineage)
+    return Model(network, GaussianDiffusion(schedule, lineage.process.prediction), lineage, guide)
 
 
 def save_model(model: Model, folder: Path) -> None:
-    """Write the model into `folder` as unet/, scheduler/ and lineage.json."""
+    """Write the model into `folder` as unet/, guide/ if it has one, scheduler/ and lineage.json."""
     model.network.plain().save_pretrained(folder / "unet", safe_serialization=True)
+    if model.guide is not None:
+        model.guide.plain().save_pretrained(folder / "guide", safe_serialization=True)
     DDPMScheduler.from_config(solver_config(model.diffusion, Clipping.STATIC)).save_pretrained(folder / "scheduler")
     lineage = model.lineage.model_dump(mode="json")
     (folder / LINEAGE).write_text(json.dumps(lineage | {"sha256": _checksums(folder, lineage)}, indent=1))
@@ -127,16 +140,27 @@ def load_model(folder: Path) -> Model:
     for name, found in _checksums(folder, stored).items():
         if found != expected.get(name):
             raise UserError(f"{folder / name}: found sha256 {found}, {path} names {expected.get(name)}; {again}")
-    network = PatchUNet.from_pretrained(folder / "unet", torch_dtype=torch.float32, local_files_only=True)
+    names = ["unet"] + ["guide"] * (lineage.training.guide_epochs is not None)
+    networks = [
+        PatchUNet.from_pretrained(folder / name, torch_dtype=torch.float32, local_files_only=True).eval()
+        for name in names
+    ]
     config = DDPMScheduler.load_config(folder / "scheduler", local_files_only=True)
     schedule = schedule_from_betas(torch.tensor(config["trained_betas"], dtype=torch.float64))
-    return Model(network.eval(), GaussianDiffusion(schedule, lineage.process.prediction), lineage)
+    return Model(networks[0], GaussianDiffusion(schedule, lineage.process.prediction), lineage, *networks[1:])
+
+
+def _network(weights: dict[str, Tensor], lineage: Lineage) -> PatchUNet:
+    network = build_network(lineage.network, lineage.size, len(lineage.class_names), lineage.null_class is not None)
+    network.load_state_dict(select(weights, "network."))
+    return network.eval()
 
 
 def _checksums(folder: Path, lineage: dict[str, Any]) -> dict[str, str]:
     """sha256 of the lineage without them, and of the other files; "no file" of one that is missing."""
     found = {LINEAGE: hashlib.sha256(json.dumps(lineage).encode()).hexdigest()}
-    return found | {name: _sha256(folder / name) for name in PARTS}
+    parts = PARTS + GUIDE_PARTS * (lineage["training"].get("guide_epochs") is not None)
+    return found | {name: _sha256(folder / name) for name in parts}
 
 
 def _sha256(path: Path) -> str:

@@ -143,6 +143,8 @@ class TrainingParameters(Parameters):
         quality_epochs: Epochs between two looks at generated images, at which their kernel distance to the validation
             cells is measured; the weights with the smallest one are exported.
         quality_images: Images generated at each look.
+        guide_epochs: Averaged weights (the first of several) after so many epochs are kept beside the finished ones, to
+            guide by (Karras et al. 2024): sampling goes away from what so early a network says. None: none are kept.
     """
 
     epochs: int = Field(ge=1)
@@ -167,6 +169,7 @@ class TrainingParameters(Parameters):
     seed: int = Field(ge=0, lt=2**63)
     quality_epochs: int = Field(ge=1)
     quality_images: int = Field(ge=2)
+    guide_epochs: int | None = Field(None, ge=1)
 
     @property
     def ema_decays(self) -> list[float]:
@@ -200,6 +203,11 @@ class TrainingParameters(Parameters):
                 f"quality_epochs ({self.quality_epochs}) exceeds epochs ({self.epochs}), so no epoch would be looked "
                 "at and none be the best; lower it"
             )
+        if self.guide_epochs is not None and self.guide_epochs > self.epochs:
+            raise ValueError(
+                f"guide_epochs ({self.guide_epochs}) exceeds epochs ({self.epochs}), so there would be no weights to "
+                "guide by; lower it, or set it to null"
+            )
         return self
 
 
@@ -231,8 +239,10 @@ class SamplingParameters(Parameters):
         variance: Of the ancestral sampler's steps: "beta" or "beta_tilde" (eq. 9); the others are deterministic.
         clipping: "static" clips the implied x_0 to [-1, 1] at every step, "dynamic" clips and rescales it by its own
             quantile (Saharia et al. 2022), which suits guidance, "none" leaves it.
-        guidance: Scale of classifier-free guidance: 1 takes the class as it is, 0 ignores it, more exaggerates it. All
-            but 1 need a network trained with label dropout.
+        guidance: 1 takes what the network says; more goes further, away from what it says without the class
+            (classifier-free guidance; 0 is that alone) or, of a model that has one, from what its guide says (see
+            `TrainingParameters.guide_epochs`), without the class too if both know how. All but 1 need a network trained
+            with label dropout, or a guide.
         batch_size: Images at once; changes nothing but speed and memory.
         precision: "auto", "float32" or "bfloat16".
         device: "auto", "cpu", "cuda" or "mps".

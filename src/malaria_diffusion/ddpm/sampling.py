@@ -57,18 +57,22 @@ def labels_to_sample(count: int | dict[str, int], class_names: list[str]) -> NDA
     return np.repeat(np.arange(len(class_names)), [per_class.get(name, 0) for name in class_names])
 
 
-def check_sampling(parameters: SamplingParameters, timesteps: int, null_class: int | None) -> None:
+def check_sampling(
+    parameters: SamplingParameters, timesteps: int, null_class: int | None, has_guide: bool = False
+) -> None:
     """Find out before any work whether a model can do what is asked.
 
     Raises:
-        UserError: more evaluations than the process has steps, or guidance of a network that always needs the class.
+        UserError: more evaluations than the process has steps, or guidance of a network that always needs the class and
+            has no guide.
     """
     if parameters.evaluations is not None and parameters.evaluations > timesteps:
         raise UserError(f"diffusion.sampling.evaluations is {parameters.evaluations}, at most T = {timesteps}")
-    if parameters.guidance != 1 and null_class is None:
+    if parameters.guidance != 1 and null_class is None and not has_guide:
         raise UserError(
             f"diffusion.sampling.guidance is {parameters.guidance}, but this network was trained with the class always "
-            "told: use 1, or train with diffusion.training.label_dropout above 0 (0.1, say)"
+            "told, and no earlier weights were kept to guide by: use 1, or train with "
+            "diffusion.training.label_dropout above 0 (0.1, say) or with diffusion.training.guide_epochs"
         )
 
 
@@ -83,6 +87,7 @@ def sample(
     progress: bool = True,
     grey: bool = False,
     processes: Processes | None = None,
+    guide: nn.Module | None = None,
 ) -> NDArray[np.uint8]:
     """Generate one image for each of `labels`; several processes share the work and all get the result.
 
@@ -99,6 +104,7 @@ def sample(
         progress: Show a bar.
         grey: The network was trained on grey images: the mean of the three channels goes into each of them.
         processes: Who shares the work; all of this run unless given.
+        guide: The network early in its training, to guide by; unless given, `network` without the class guides.
 
     Returns:
         uint8, (N, 3, size, size), RGB.
@@ -115,7 +121,7 @@ def sample(
     ) as bar:
         for start in range(mine.start, mine.stop, parameters.batch_size):
             part = range(start, min(start + parameters.batch_size, mine.stop))
-            for state in _states(network, diffusion, labels, part, size, parameters, null_class):
+            for state in _states(network, diffusion, labels, part, size, parameters, null_class, guide):
                 x_t = state
                 bar.update(len(part))
             if not bool(x_t.isfinite().all()):
@@ -132,9 +138,10 @@ def sample_states(
     size: int,
     parameters: SamplingParameters,
     null_class: int | None = None,
+    guide: nn.Module | None = None,
 ) -> list[Tensor]:
     """Every state on the way of one batch: pure noise first, the images last; (N, 3, size, size) each."""
-    return list(_states(network, diffusion, labels, range(len(labels)), size, parameters, null_class))
+    return list(_states(network, diffusion, labels, range(len(labels)), size, parameters, null_class, guide))
 
 
 def to_uint8(images: Tensor, grey: bool = False) -> Tensor:
@@ -171,12 +178,14 @@ def _states(
     size: int,
     parameters: SamplingParameters,
     null_class: int | None,
+    guide: nn.Module | None,
 ) -> Iterator[Tensor]:
     """Walk the reverse process of the images `indices` and yield each state."""
-    check_sampling(parameters, diffusion.timesteps, null_class)
+    check_sampling(parameters, diffusion.timesteps, null_class, guide is not None)
     device = resolve_device(parameters.device)
     dtype = resolve_precision(parameters.precision, device)
     network = network.to(device, memory_format=torch.channels_last).eval()
+    guide = network if guide is None else guide.to(device, memory_format=torch.channels_last).eval()
     diffusion = diffusion.to(device)
     streams = [keyed_generator(parameters.seed, Purpose.IMAGE, index) for index in indices]
     labels = torch.as_tensor(all_labels[indices.start : indices.stop].copy(), device=device)  # may be read-only
@@ -185,19 +194,22 @@ def _states(
         drawn = [stream.standard_normal((3, size, size), dtype=np.float32) for stream in streams]
         return torch.from_numpy(np.stack(drawn)).to(device)
 
-    def call(x_t: Tensor, t: Tensor, classes: Tensor) -> Tensor:
+    weaker = labels if null_class is None else torch.full_like(labels, null_class)
+
+    def call(which: nn.Module, x_t: Tensor, t: Tensor, classes: Tensor) -> Tensor:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            return network(x_t, t, class_labels=classes).sample.float()
+            return which(x_t, t, class_labels=classes).sample.float()
 
     def evaluate(x_t: Tensor, step: int) -> tuple[Tensor, Tensor]:
         t = torch.full((len(x_t),), step, device=device)
         if parameters.guidance == 1:
-            return call(x_t, t, labels), t
-        # Ho & Salimans 2022, eq. 6 with w + 1 as the scale; all predictions are affine in each other, so any will do
-        free = call(x_t, t, torch.full_like(labels, null_class))
+            return call(network, x_t, t, labels), t
+        # Ho & Salimans 2022, eq. 6 with w + 1 as the scale, and Karras et al. 2024, eq. 3, if there is a guide; all
+        # predictions are affine in each other, so any will do
+        away_from = call(guide, x_t, t, weaker)
         if parameters.guidance == 0:
-            return free, t
-        return free + parameters.guidance * (call(x_t, t, labels) - free), t
+            return away_from, t
+        return away_from + parameters.guidance * (call(network, x_t, t, labels) - away_from), t
 
     x_t = noise()
     yield x_t

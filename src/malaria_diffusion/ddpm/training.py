@@ -43,11 +43,16 @@ from malaria_diffusion.errors import UserError
 
 CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"
+GUIDE = "guide.safetensors"
+_NO_GUIDE = (
+    "set diffusion.training.guide_epochs to null, to the epoch that was kept or to one still to come, or train anew "
+    "with another seed"
+)
 CHECKPOINT_SECONDS = 120
 CHECKPOINT_SHARE = 0.004  # of the time, at most
 LOG_STEPS = 20
 # parameters that change where, how long or in what pieces a training runs, but not what it computes
-NOT_IDENTITY = {"epochs", "device", "accumulation"}
+NOT_IDENTITY = {"epochs", "device", "accumulation", "guide_epochs"}
 
 
 class TrainingError(UserError):
@@ -100,6 +105,7 @@ def train(
     """
     with _Run(data, process, network_parameters, parameters, folder) as run:
         run.resume()
+        run.check_guide()
         total = parameters.epochs * run.feed.steps_per_epoch
         with tqdm(
             total=total * parameters.batch_size,
@@ -116,6 +122,8 @@ def train(
                     continue
                 bar.set_postfix(loss=f"{run.record(end_of_epoch):.4f}", epoch=run.epoch)
                 is_best = end_of_epoch and run.look()
+                if end_of_epoch and run.epoch == parameters.guide_epochs:
+                    run.save_guide()
                 if end_of_epoch or time.monotonic() - run.last_save > CHECKPOINT_SECONDS:
                     run.save(must=is_best or run.step == total)
                 if end_of_epoch:
@@ -198,6 +206,19 @@ def load_best_weights(folder: Path) -> BestWeights:
     progress = load_progress(path)
     weights = select(load_tensors(path), "ema.")
     return BestWeights(weights, progress["epoch"], progress["kernel_distance"], progress.get("ema_decay"))
+
+
+def load_guide_weights(folder: Path) -> dict[str, Tensor]:
+    """The averaged weights after `guide_epochs` epochs of the training in `folder`, by name.
+
+    Raises:
+        UserError: they were not kept.
+        CheckpointError: the file is damaged.
+    """
+    path = folder / GUIDE
+    if not path.exists():
+        raise UserError(f"{path}: not there: {_NO_GUIDE}")
+    return select(load_tensors(path), "ema.")
 
 
 class _Run:
@@ -347,6 +368,25 @@ class _Run:
             tensors = {f"ema.{name}": tensor for name, tensor in self.averages[chosen].items()}
             save_checkpoint(self.folder / BEST, tensors, {"epoch": self.epoch} | found)
         return is_best
+
+    def check_guide(self) -> None:
+        """Find out before the first step whether there will be weights to guide by."""
+        asked = self.parameters.guide_epochs
+        if asked is None or self.step < asked * self.feed.steps_per_epoch:
+            return
+        path = self.folder / GUIDE
+        if not path.exists() or load_progress(path)["epoch"] != asked:
+            raise TrainingError(
+                f"{path}: weights to guide by, of epoch {asked}, are not there, and the training is past it: "
+                f"{_NO_GUIDE}"
+            )
+
+    def save_guide(self) -> None:
+        """Keep the averaged weights of now to guide by."""
+        if self.processes.is_main:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            tensors = {f"ema.{name}": tensor for name, tensor in next(iter(self.averages.values())).items()}
+            save_checkpoint(self.folder / GUIDE, tensors, {"epoch": self.epoch})
 
     def report(self, images_per_second: float | None) -> EpochReport:
         """What watchers are told."""

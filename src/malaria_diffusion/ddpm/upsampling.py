@@ -25,9 +25,7 @@ class MergedUpsample(Upsample2D):
         """(B, C, H, W) to (B, C', 2H, 2W)."""
         if hidden_states.device.type != "cpu" or output_size is not None:
             return super().forward(hidden_states, output_size)
-        return functional.conv_transpose2d(
-            hidden_states, merged(self.conv.weight), self.conv.bias, stride=2, padding=1
-        )
+        return functional.conv_transpose2d(hidden_states, merged(self.conv.weight), self.conv.bias, stride=2, padding=1)
 
 
 def merged(weight: Tensor) -> Tensor:

@@ -49,13 +49,15 @@ class Study:
             data: What was trained on.
             people: Whose each cell is.
             network: Of every training.
-            sampling: How to generate images; every step is taken and the seed is that of the training.
+            sampling: How to generate images; every step is taken, without guidance, and the seed is that of the
+                training.
             images: How many of each training.
             folder: Where the measurements are kept.
         """
         self.data, self.people, self.network, self.images, self.folder = data, people, network, images, folder
         self.sampling = SamplingParameters(
-            **sampling.model_dump() | {"solver": Solver.ANCESTRAL, "evaluations": None, "count": images}
+            **sampling.model_dump()
+            | {"solver": Solver.ANCESTRAL, "evaluations": None, "count": images, "guidance": 1.0}
         )
         settings = self.sampling.model_dump(mode="json", exclude={"count", "seed", "device", "batch_size"})
         settings["precision"] = str(resolve_precision(sampling.precision, resolve_device(sampling.device)))

@@ -95,6 +95,7 @@ def training_of(value: Value, training: TrainingParameters, parameters: Ablation
         "decay_epochs": epochs,
         "quality_epochs": min(training.quality_epochs, epochs),
         "seed": value.seed,
+        "guide_epochs": None if training.guide_epochs is None else min(training.guide_epochs, epochs),
     }
     return TrainingParameters(**settings)
 

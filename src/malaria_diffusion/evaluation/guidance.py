@@ -39,7 +39,7 @@ def guidance_table(
     that also steers the training (ddpm.quality): what is reported of the result comes from another one.
 
     Args:
-        model: Trained with label dropout.
+        model: Trained with label dropout, or with a guide.
         guidances: Scales to try, 1 (none) or more: less ignores the class, which neither measure sees well.
         labels: Class of each image to generate at every scale, (N,).
         sampling: How to sample; its own guidance is not used.
@@ -51,16 +51,17 @@ def guidance_table(
         One row for each scale: guidance, kernel_distance and recall (k = 5), means over classes.
 
     Raises:
-        UserError: a model without label dropout, no or impossible scales, or too few cells of a class.
+        UserError: a model with neither label dropout nor a guide, no or impossible scales, or too few cells of a class.
     """
     from malaria_diffusion.ddpm.quality import QualityMeasure
     from malaria_diffusion.ddpm.sampling import sample
 
     null_class = model.lineage.null_class
-    if null_class is None:
+    if null_class is None and model.guide is None:
         raise UserError(
-            "this network was trained with the class always told, so there is no guidance to choose: train with "
-            "diffusion.training.label_dropout above 0 (0.1, say)"
+            "this network was trained with the class always told, and no earlier weights were kept to guide by, so "
+            "there is no guidance to choose: train with diffusion.training.label_dropout above 0 (0.1, say) or with "
+            "diffusion.training.guide_epochs"
         )
     if len(guidances) == 0 or not all(np.isfinite(scale) and scale >= 1 for scale in guidances):
         raise UserError(f"the scales of guidance to try must be 1 or more, one at least; found {list(guidances)}")
@@ -81,6 +82,7 @@ def guidance_table(
             chosen,
             null_class,
             grey=model.lineage.grey,
+            guide=model.guide,
         )
         distances, recalls = [], []
         for label, measure in measures.items():

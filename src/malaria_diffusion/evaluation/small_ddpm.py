@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from malaria_diffusion.cells.fingerprint import fingerprint_json
+from malaria_diffusion.ddpm.checkpoint import select
 from malaria_diffusion.ddpm.device import resolve_device, resolve_precision
 from malaria_diffusion.ddpm.feed import TrainingData
 from malaria_diffusion.ddpm.parameters import (
@@ -17,7 +19,7 @@ from malaria_diffusion.ddpm.parameters import (
     TrainingParameters,
 )
 from malaria_diffusion.ddpm.sampling import sample
-from malaria_diffusion.ddpm.training import train, training_identity, training_settings
+from malaria_diffusion.ddpm.training import load_guide_weights, train, training_identity, training_settings
 from malaria_diffusion.evaluation.ablation_measures import load_trained
 
 
@@ -46,6 +48,8 @@ def small_training(
         "ema_decay": training.ema_decays[0],
         "seed": seed,
     }
+    if training.guide_epochs is not None:  # as far into the training
+        changed["guide_epochs"] = max(1, round(epochs * training.guide_epochs / training.epochs))
     return TrainingParameters(**training.model_dump() | changed)
 
 
@@ -83,8 +87,19 @@ def cells_of_small_ddpm(
         return np.load(generated)
     train(data, process, network, training, place)
     objective = load_trained(place, process, network, training, size, data.num_classes).objective
+    guide = None
+    if training.guide_epochs is not None:
+        guide = copy.deepcopy(objective.network)
+        guide.load_state_dict(select(load_guide_weights(place), "network."))
     images = sample(
-        objective.network, objective.diffusion, labels, size, sampling, objective.null_class, grey=data.grey
+        objective.network,
+        objective.diffusion,
+        labels,
+        size,
+        sampling,
+        objective.null_class,
+        grey=data.grey,
+        guide=guide,
     )
     beside = generated.with_suffix(".tmp.npy")
     np.save(beside, images)

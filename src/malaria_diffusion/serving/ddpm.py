@@ -45,7 +45,7 @@ class ServedDDPM:
         from malaria_diffusion.ddpm.processes import Processes
         from malaria_diffusion.ddpm.sampling import sample
 
-        network, diffusion, lineage = self._model
+        network, diffusion, lineage, guide = self._model
         rows = model_input[["label", "count", "seed"]].itertuples(index=False, name=None)
         planned = []  # everything is checked before anything is generated
         for label, count, seed in rows:
@@ -64,6 +64,7 @@ class ServedDDPM:
                 progress=False,
                 grey=lineage.grey,
                 processes=Processes(0, 1),  # whoever asks, asks one process
+                guide=guide,
             )
             for labels, parameters in planned
         ]

@@ -60,7 +60,9 @@ def plan_ablation(
     for value in values_to_train(ablation):
         its_process, its_training = process_of(value, process, ablation), training_of(value, training, ablation)
         objective = Objective(its_process, network, its_training, size, data.num_classes, torch.float32)
-        check_sampling(sampling.model_copy(update={"evaluations": None}), value.timesteps, objective.null_class)
+        check_sampling(
+            sampling.model_copy(update={"evaluations": None, "guidance": 1.0}), value.timesteps, objective.null_class
+        )
         settings = training_settings(data.fingerprint, size, data.num_classes, its_process, network, its_training)
         trainings.append(Training(value, its_process, its_training, training_identity(settings)))
     logger.info("%d trainings of %d epochs each", len(trainings), ablation.epochs)

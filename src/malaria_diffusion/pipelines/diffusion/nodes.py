@@ -55,7 +55,7 @@ def plan_training(
     size = int(cells.shape[-1])
     labels_to_sample(sampling.count, class_names)
     objective = Objective(process, network, training, size, len(class_names), torch.float32)
-    check_sampling(sampling, process.timesteps, objective.null_class)
+    check_sampling(sampling, process.timesteps, objective.null_class, training.guide_epochs is not None)
     resolve_device(sampling.device)
     parameter_count = sum(weight.numel() for weight in objective.parameters())
 
@@ -139,9 +139,10 @@ def export_ddpm(ddpm_checkpoint: dict[str, Any], training_plan: dict[str, Any], 
     from malaria_diffusion.ddpm.device import resolve_device
     from malaria_diffusion.ddpm.model import Lineage, model_from_weights, save_model
     from malaria_diffusion.ddpm.processes import join_processes
-    from malaria_diffusion.ddpm.training import load_best_weights
+    from malaria_diffusion.ddpm.training import load_best_weights, load_guide_weights
 
-    best = load_best_weights(workspace / "ddpm" / ddpm_checkpoint["identity"])
+    trained = workspace / "ddpm" / ddpm_checkpoint["identity"]
+    best = load_best_weights(trained)
     logger.info("exporting epoch %d, kernel distance %.4f to the validation cells", best.epoch, best.kernel_distance)
     tracking.log_metrics({"ddpm": {"best_epoch": best.epoch, "best_kernel_distance": best.kernel_distance}})
     lineage = Lineage.model_validate(
@@ -151,7 +152,8 @@ def export_ddpm(ddpm_checkpoint: dict[str, Any], training_plan: dict[str, Any], 
     processes = join_processes(resolve_device(lineage.training.device))
     if processes.is_main:
         shutil.rmtree(folder, ignore_errors=True)
-        save_model(model_from_weights(best.weights, lineage), folder)
+        guide = None if lineage.training.guide_epochs is None else load_guide_weights(trained)
+        save_model(model_from_weights(best.weights, lineage, guide), folder)
     processes.wait()
     return folder
 
@@ -165,7 +167,14 @@ def sample_cells(ddpm: Path, sampling: SamplingParameters) -> tuple[NDArray[np.u
     lineage = model.lineage
     labels = labels_to_sample(sampling.count, lineage.class_names)
     images = sample(
-        model.network, model.diffusion, labels, lineage.size, sampling, lineage.null_class, grey=lineage.grey
+        model.network,
+        model.diffusion,
+        labels,
+        lineage.size,
+        sampling,
+        lineage.null_class,
+        grey=lineage.grey,
+        guide=model.guide,
     )
     table = pd.DataFrame(
         {
