@@ -203,6 +203,28 @@ def documented(folder, solver, timesteps, evaluations):
 
 
 @torch.no_grad()
+def test_plain_diffusers_gives_the_same_guided_images(model, sampling_parameters, tmp_path):
+    """A model with a guide and label dropout, by the loop of docs/sampling.md."""
+    changed = model.lineage.training.model_copy(update={"guide_epochs": 1, "label_dropout": 0.1})
+    network, guide = (build_network(model.lineage.network, 8, 2, unconditional=True).eval() for _ in range(2))
+    ours = Model(network, model.diffusion, model.lineage.model_copy(update={"training": changed}), guide)
+    settings = sampling_parameters.model_copy(
+        update={"solver": Solver.DPM_SOLVER, "evaluations": 9, "guidance": 1.75, "clipping": Clipping.STATIC}
+    )
+    states = sample_states(network, ours.diffusion, LABELS, 8, settings, 2, guide)
+    save_model(ours, tmp_path)
+
+    network, guide = (UNet2DModel.from_pretrained(tmp_path / name) for name in ("unet", "guide"))
+    scheduler = documented(tmp_path, Solver.DPM_SOLVER, 20, 9)
+    labels, x_t = torch.from_numpy(LABELS), states[0]
+    for t in scheduler.timesteps:
+        output = network(x_t, t, class_labels=labels).sample
+        away_from = guide(x_t, t, class_labels=torch.full_like(labels, 2)).sample
+        x_t = scheduler.step(away_from + 1.75 * (output - away_from), t, x_t).prev_sample
+    assert torch.allclose(x_t, states[-1], atol=1e-5)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("solver", [Solver.DDIM, Solver.DPM_SOLVER, Solver.UNIPC])
 @pytest.mark.parametrize("prediction", list(Prediction))
 @pytest.mark.parametrize("timesteps", [20, 1000])
