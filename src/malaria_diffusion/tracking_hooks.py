@@ -23,6 +23,7 @@ from mlflow.exceptions import MlflowException
 from pydantic import BaseModel
 
 from malaria_diffusion.cells.fingerprint import fingerprint_json
+from malaria_diffusion.parameters import flat
 from malaria_diffusion.pipelines import tracking
 from malaria_diffusion.tracking_server import check_server
 
@@ -175,14 +176,6 @@ def installed_packages() -> list[str]:
         f"platform=={platform.platform()}",
         *sorted(packages, key=str.lower),
     ]
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The leaves of a nested dict by their dotted paths, as `--params` takes them."""
-    leaves: dict[str, Any] = {}
-    for key, value in values.items():
-        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return leaves
 
 
 def _pipeline_name(run_params: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 from malaria_diffusion.cells.decode import PHANTOM_KEY, SOURCE_KEY, SYNTHETIC
 from malaria_diffusion.cells.errors import CellsError
 from malaria_diffusion.files import remove, replace
+from malaria_diffusion.parameters import escaped
 
 MANIFEST = "manifest.json"
 SETTINGS = ("seed", "solver", "evaluations", "guidance", "variance", "clipping")
@@ -183,6 +184,6 @@ def _command(counts: dict[str, int], settings: dict[str, Any]) -> str:
     if len(set(counts.values())) == 1:
         values = {"count": next(iter(counts.values()))} | settings
     else:
-        values = {f"count.{name}": count for name, count in counts.items()} | settings
+        values = {f"count.{escaped(name)}": count for name, count in counts.items()} | settings
     parameters = ",".join(f"diffusion.sampling.{name}={value}" for name, value in values.items())
     return f"kedro run --pipeline diffusion --tags sample --params {shlex.quote(parameters)}"

@@ -25,7 +25,7 @@ class RawCells(AbstractDataset[None, ImageSource]):
         published: dict[str, dict[str, Any]] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        # YAML reads a folder called 2024 as a number, and nobody expands ~ in --params raw_cells=~/cells
+        # nobody expands ~ in --params raw_cells=~/cells
         self._location = str(filepath) if is_url(str(filepath)) else str(Path(str(filepath)).expanduser())
         self._cache = Path(cache)
         self._published = {url: Published(**stated) for url, stated in (published or {}).items()}

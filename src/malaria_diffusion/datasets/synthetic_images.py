@@ -17,7 +17,7 @@ class SyntheticImageFiles(AbstractDataset[SyntheticImages, ImageSource]):
     """A zip archive, if the name ends in .zip, or a folder; read back as `raw_cells` is."""
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        # YAML reads a folder called 2024 as a number, and nobody expands ~ in --params synthetic_images=~/cells
+        # nobody expands ~ in --params synthetic_images=~/cells
         self._filepath = str(filepath) if is_url(str(filepath)) else str(Path(str(filepath)).expanduser())
         self.metadata = metadata
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from malaria_diffusion.parameters import Parameters
+from malaria_diffusion.parameters import Parameters, flat
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
@@ -258,6 +258,11 @@ class SamplingParameters(Parameters):
     batch_size: int = Field(ge=1)
     precision: PrecisionName
     device: DeviceName
+
+    @field_validator("count", mode="before")
+    @classmethod
+    def _join_names(cls, count: Any) -> Any:
+        return flat(count) if isinstance(count, dict) else count  # --params cuts the name "P. vivax" at its dot
 
     @model_validator(mode="after")
     def _consistent(self) -> SamplingParameters:
