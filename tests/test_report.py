@@ -225,7 +225,6 @@ def summary_of(results):
             "images_seen": 224,
             "process": {"prediction": "v_prediction", "timesteps": 10},
             "training": {"batch_size": 16, "optimizer": "adam", "seed": 3},
-            "trained_on_current_cells": True,
             "sampling": {"solver": "ddim", "evaluations": 4, "seed": 5, "cells": 40},
         },
         "classifier": {

@@ -40,6 +40,7 @@ class ProgressHooks:
         self._steps, self._done, self._start = len(pipeline.nodes), 0, time.monotonic()
         self._begun: dict[str, float] = {}
         self._seconds: dict[str, float] = {}
+        self._made: set[str] = set()
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
@@ -54,11 +55,16 @@ class ProgressHooks:
         """Note how long it took."""
         self._seconds[node.name] = time.monotonic() - self._begun[node.name]
 
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str) -> None:
+        """Note that this run has made it."""
+        self._made.add(dataset_name)
+
     @hook_impl(trylast=True)
-    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def after_pipeline_run(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
         """Say what was made, where the time went, the headline numbers, and how to go on."""
         seconds = time.monotonic() - self._start
-        click.echo("\n" + "\n".join(closing_lines(pipeline, catalog, run_params, seconds, self._seconds)))
+        click.echo("\n" + "\n".join(closing_lines(self._made, catalog, run_params, seconds, self._seconds)))
 
 
 def described(node: Node) -> str:
@@ -68,35 +74,34 @@ def described(node: Node) -> str:
 
 
 def closing_lines(
-    pipeline: Pipeline,
+    made: set[str],
     catalog: CatalogProtocol,
     run_params: dict[str, Any],
     seconds: float,
     steps_seconds: dict[str, float],
 ) -> list[str]:
     """What a finished run has made, the time of its steps, its headline numbers if any, and commands to go on with."""
-    outputs = pipeline.all_outputs()
     lines = [f"Done in {_duration(seconds)}."]
-    lines += [f"  made     {line}" for line in _made(outputs, catalog)]
+    lines += [f"  made     {line}" for line in _made(made, catalog) or ["nothing"]]
     lines += [f"  time     {line}" for line in _times(steps_seconds, seconds)]
-    if "summary" in outputs:
+    if "summary" in made:
         lines += ["", *_numbers(catalog.load("summary")["headlines"])]
     env = f" --env {run_params['env']}" if run_params.get("env") else ""
     lines.append("")
-    if "report" in outputs:
+    if "report" in made:
         lines.append(f"  report   {_place(catalog, 'report')}   (open it in a browser)")
     run = mlflow.last_active_run()
     lines += [f"  runs     kedro mlflow ui{env}" + (f"   (this one: {run.info.run_name})" if run else "")]
     lines += [f"  graph    kedro viz run{env}"]
-    steps = [command for name, command in NEXT.items() if name in outputs]
+    steps = [command for name, command in NEXT.items() if name in made]
     if steps:
         lines.append(f"  next     kedro {steps[-1]}{env}")
     return lines
 
 
-def _made(outputs: set[str], catalog: CatalogProtocol) -> list[str]:
+def _made(names: set[str], catalog: CatalogProtocol) -> list[str]:
     """The files that were written, folder by folder."""
-    written = {_place(catalog, name) for name in outputs if not isinstance(catalog.get(name), MemoryDataset)}
+    written = {_place(catalog, name) for name in names if not isinstance(catalog.get(name), MemoryDataset)}
     paths = sorted(place.rpartition("/") for place in written if place)  # a PurePath would halve the // of a URL
     lines = []
     for folder, files in groupby(paths, lambda parts: parts[0]):

@@ -16,12 +16,19 @@ for talkative in ("kedro_mlflow", "mlflow"):  # importing them undoes what loggi
     logging.getLogger(talkative).setLevel(logging.WARNING)
 
 from malaria_diffusion.hooks import GuidanceHooks, LauncherHooks, is_main_process  # noqa: E402
+from malaria_diffusion.lineage_hooks import LineageHooks  # noqa: E402
 from malaria_diffusion.progress_hooks import ProgressHooks  # noqa: E402
 from malaria_diffusion.tracking_hooks import TrackingHooks  # noqa: E402
 
 # TrackingHooks is kedro-mlflow's own hook with additions, in place of the one it would register itself
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",) if is_main_process() else ("kedro_mlflow", "kedro-viz")
-HOOKS = (GuidanceHooks(), LauncherHooks(), *([TrackingHooks(), ProgressHooks()] if is_main_process() else []))
+# those that look before any work are called last first
+HOOKS = (
+    LineageHooks(),
+    GuidanceHooks(),
+    LauncherHooks(),
+    *([TrackingHooks(), ProgressHooks()] if is_main_process() else []),
+)
 
 CONFIG_LOADER_CLASS = OmegaConfigLoader
 CONFIG_LOADER_ARGS = {

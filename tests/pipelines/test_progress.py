@@ -47,7 +47,7 @@ def test_a_step_is_described_by_the_first_sentence_of_its_function():
 
 def test_the_end_tells_files_numbers_and_commands(catalog, tmp_path):
     steps = {"diffusion.train": 3000.0, "validation.look": 500.0, "tiny": 3.0, "tinier": 1.0}
-    lines = closing_lines(PIPELINE, catalog, {"env": "paper"}, 3723, steps)
+    lines = closing_lines(PIPELINE.all_outputs(), catalog, {"env": "paper"}, 3723, steps)
     assert lines[0] == "Done in 1 h 2 min 3 s."
     assert f"{tmp_path}: report.html, summary.json" in lines[1]
     text = "\n".join(lines)
@@ -65,6 +65,15 @@ def test_the_end_tells_files_numbers_and_commands(catalog, tmp_path):
     assert lines[-1].endswith("kedro run --pipeline folds --env paper")
 
 
+def test_the_end_tells_nothing_of_what_another_run_has_made(catalog, tmp_path):
+    text = "\n".join(closing_lines({"summary"}, catalog, {"env": None}, 1, {}))
+    assert f"made     {tmp_path}: summary.json\n" in text
+    assert "report.html" not in text
+    text = "\n".join(closing_lines(set(), catalog, {"env": None}, 1, {}))
+    assert "made     nothing" in text
+    assert "next" not in text
+
+
 def test_a_run_says_each_step_and_warns_of_nothing(tmp_path):
     project = make_project(tmp_path)
     printed = project.succeeds("run", "--pipeline", "data_processing")
@@ -77,3 +86,7 @@ def test_a_run_says_each_step_and_warns_of_nothing(tmp_path):
         "made     data/03_primary: cell_table.parquet, cells.npy, dataset_summary.json, rejected_cells.csv" in printed
     )
     assert "next     kedro run --pipeline diffusion" in printed
+    (tmp_path / "data/08_reporting/figure_0_dataset.png").unlink()
+    printed = project.succeeds("run", "--pipeline", "data_processing", "--only-missing-outputs")
+    assert "made     data/08_reporting: figure_0_dataset.png" in printed
+    assert "cells.npy" not in printed.partition("Done in")[2]

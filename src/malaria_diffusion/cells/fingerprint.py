@@ -32,17 +32,16 @@ def short_hashes(table: pd.DataFrame) -> list[str]:
     return sorted(table["sha256"].str[:DIGITS])
 
 
-def check_cells(cells: NDArray[np.uint8], table: pd.DataFrame, fingerprint: str) -> None:
-    """Make sure that packed images and their table are those that `fingerprint` was taken of.
+def check_summary(summary: dict[str, Any], fingerprint: str) -> None:
+    """Make sure that a dataset's summary is of the packed cells with this fingerprint.
 
     Raises:
-        UserError: they are not.
+        UserError: it is not.
     """
-    found = fingerprint_cells(cells, table)
-    if found != fingerprint:
+    if summary["fingerprint"] != fingerprint:
         raise UserError(
-            f"cells and cell_table are of data {found}, dataset_summary of {fingerprint}: they are from different "
-            "runs; run `kedro run --pipeline data_processing` again"
+            f"cells and cell_table are of data {fingerprint}, dataset_summary of {summary['fingerprint']}: they are "
+            "from different runs; run `kedro run --pipeline data_processing` again"
         )
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 from pydantic import Field, field_validator
 
 from malaria_diffusion.cells.errors import CellsError
+from malaria_diffusion.cells.fingerprint import fingerprint_names
 from malaria_diffusion.parameters import Parameters
 
 SPLITS = ("train", "val", "test")
@@ -120,6 +121,12 @@ def assign_splits(table: pd.DataFrame, parameters: SplitParameters) -> pd.DataFr
 def training_rows(table: pd.DataFrame) -> pd.Series:
     """Boolean mask of the cells anything may be trained on: the training split without the audit cells."""
     return (table["split"] == "train") & ~table["audit"]
+
+
+def training_cells_fingerprint(table: pd.DataFrame) -> str:
+    """Fingerprint of which cells are trained on."""
+    trained_on = table[training_rows(table)]
+    return fingerprint_names(trained_on["label"] + "/" + trained_on["name"])
 
 
 def strata(table: pd.DataFrame) -> pd.Series:

@@ -1,52 +1,77 @@
-"""Refuse to judge a model by people it has trained on."""
+"""What is judged together belongs together: a model and the cells it trained on, synthetic cells and their model."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from malaria_diffusion.cells.fingerprint import fingerprint_names, short_hashes
+from malaria_diffusion.cells.split import training_cells_fingerprint
 from malaria_diffusion.errors import UserError
 
 
-class LeakError(UserError):
-    """Synthetic cells may carry what the validation is meant to hold out."""
+class LineageError(UserError):
+    """Artefacts of different runs met."""
 
 
-def refuse_leaks(
-    synthetic_table: pd.DataFrame, lineage: dict[str, Any], cell_table: pd.DataFrame, split_strategy: str
-) -> None:
-    """Check synthetic cells against the current split.
+def refuse_other_cells(lineage: dict[str, Any], cells_fingerprint: str, cell_table: pd.DataFrame) -> None:
+    """Make sure that a model trained on the training cells of the current split and on no others.
 
-    No cell that validates or tests may be among those the model trained on, whatever its name; split by person, no
-    such person either.
+    So no cell and no person that validates or tests has trained it, and its members are who they are said to be.
 
     Args:
-        synthetic_table: Columns model_identity and training_people_hash.
         lineage: Of the model, see `ddpm.model.Lineage`.
-        cell_table: The current split.
-        split_strategy: "person" or "cell".
+        cells_fingerprint: Of the packed cells, see `cells.fingerprint`.
+        cell_table: Their table.
 
     Raises:
-        LeakError: naming what was found and what to do.
+        LineageError: naming what was found and what to do.
     """
-    again = "run `kedro run --pipeline diffusion` on the current split first"
+    trained_on = (lineage["cells_fingerprint"], lineage["training_cells_fingerprint"])
+    if trained_on == (cells_fingerprint, training_cells_fingerprint(cell_table)):
+        return
+    held_out = cell_table[cell_table["split"] != "train"]
+    known = set(short_hashes(held_out)) & set(lineage["training_cells"])
+    leak = f", among them {len(known)} of the {len(held_out)} that now validate or test" if known else ""
+    raise LineageError(
+        f"model {lineage['identity']} trained on other cells than the training cells of cells and cell_table{leak}: "
+        "run `kedro run --pipeline diffusion` on the current ones first, or pack and split as it was when it trained"
+    )
+
+
+def refuse_other_model(
+    synthetic_cells: NDArray[np.uint8], synthetic_table: pd.DataFrame, lineage: dict[str, Any]
+) -> None:
+    """Make sure that synthetic cells, their table and the lineage of their model are of one run.
+
+    Raises:
+        LineageError: naming what was found and what to do.
+    """
+    again = "run `kedro run --pipeline diffusion --tags sample` again"
+    if len(synthetic_cells) != len(synthetic_table):
+        raise LineageError(
+            f"{len(synthetic_cells)} synthetic_cells, but {len(synthetic_table)} rows in synthetic_table; {again}"
+        )
     stated = set(zip(synthetic_table["model_identity"], synthetic_table["training_people_hash"], strict=True))
     expected = {(lineage["identity"], fingerprint_names(lineage["training_people"]))}
     if stated != expected:
-        raise LeakError(f"synthetic_table names {sorted(stated)}, synthetic_lineage is of {sorted(expected)}; {again}")
-    held_out = cell_table[cell_table["split"] != "train"]
-    cells = set(short_hashes(held_out)) & set(lineage["training_cells"])
-    if cells:
-        raise LeakError(
-            f"model {lineage['identity']} trained on {len(cells)} of the {len(held_out)} cells that now validate or "
-            f"test: its cells would leak them; {again}"
+        raise LineageError(
+            f"synthetic_table names the models {sorted(stated)}, synthetic_lineage is of {sorted(expected)}; {again}"
         )
-    people = set(held_out["person"])
-    seen = sorted(people & set(lineage["training_people"]))
-    if seen and split_strategy == "person":
-        raise LeakError(
-            f"model {lineage['identity']} trained on {len(seen)} of the {len(people)} people who now validate or test "
-            f"({', '.join(seen[:5])}{', ...' if len(seen) > 5 else ''}): its cells would leak them; {again}"
+
+
+def refuse_other_weights(model: dict[str, Any], lineage: dict[str, Any]) -> None:
+    """Make sure that synthetic cells with this `lineage` are by the model at hand.
+
+    Raises:
+        LineageError: naming both.
+    """
+    here, theirs = ((of["identity"], of["best_epoch"]) for of in (model, lineage))
+    if here != theirs:
+        raise LineageError(
+            f"ddpm is training {here[0]}, epoch {here[1]}, but the synthetic cells are by {theirs[0]}, epoch "
+            f"{theirs[1]}: run `kedro run --pipeline diffusion --tags sample` first"
         )

@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from malaria_diffusion.cells.fingerprint import check_cells
 from malaria_diffusion.cells.split import training_rows
 from malaria_diffusion.ddpm.parameters import (
     NetworkParameters,
@@ -51,11 +50,9 @@ def plan_ablation(
     from malaria_diffusion.ddpm.sampling import check_sampling
     from malaria_diffusion.ddpm.training import training_identity, training_settings
 
-    fingerprint = dataset_summary["fingerprint"]
-    check_cells(cells, cell_table, fingerprint)
     check_images(ablation, cell_table.loc[training_rows(cell_table), "label"])
     resolve_device(sampling.device)
-    data, size = training_data(cells, cell_table, fingerprint), int(cells.shape[-1])
+    data, size = training_data(cells, cell_table, dataset_summary["fingerprint"]), int(cells.shape[-1])
     trainings = []
     for value in values_to_train(ablation):
         its_process, its_training = process_of(value, process, ablation), training_of(value, training, ablation)

@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from malaria_diffusion.cells.fingerprint import check_cells, fingerprint_names, short_hashes
+from malaria_diffusion.cells.fingerprint import fingerprint_names, short_hashes
 from malaria_diffusion.cells.publish import SyntheticImages
-from malaria_diffusion.cells.split import training_rows
+from malaria_diffusion.cells.split import training_cells_fingerprint, training_rows
 from malaria_diffusion.ddpm.parameters import (
     BoundParameters,
     NetworkParameters,
@@ -24,7 +24,7 @@ from malaria_diffusion.errors import UserError
 from malaria_diffusion.evaluation.choice import balanced_rows, per_class_number
 from malaria_diffusion.figures import diffusion as figures
 from malaria_diffusion.pipelines import tracking
-from malaria_diffusion.pipelines.training_data import training_cells_fingerprint, training_data
+from malaria_diffusion.pipelines.training_data import training_data
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,6 @@ def plan_training(
     trained_on = cell_table[training_rows(cell_table)]
     people = sorted(trained_on["person"].unique())
     cells_fingerprint = dataset_summary["fingerprint"]
-    check_cells(cells, cell_table, cells_fingerprint)
     data = training_data(cells, cell_table, cells_fingerprint)
     identity = training_identity(
         training_settings(data.fingerprint, size, len(class_names), process, network, training)

@@ -31,7 +31,6 @@ def create_pipeline() -> Pipeline:
                 inputs=[
                     "cells",
                     "cell_table",
-                    "dataset_summary",
                     "class_names",
                     "params:data_processing.split",
                     "params:validation.classifier",

@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from malaria_diffusion.cells.fingerprint import check_cells
 from malaria_diffusion.cells.split import SplitParameters, assign_splits, training_rows
 from malaria_diffusion.evaluation.classification import (
     accuracy_of_groups,
@@ -37,7 +36,6 @@ MISTAKES_SHOWN = 24
 def judge_protocols(
     cells: NDArray[np.uint8],
     cell_table: pd.DataFrame,
-    dataset_summary: dict[str, Any],
     class_names: list[str],
     split: SplitParameters,
     classifier: ClassifierParameters,
@@ -51,7 +49,6 @@ def judge_protocols(
         One row a judged cell and protocol: protocol, fold, threshold (chosen on the fold's validation cells; one half
         without a positive class or for more than two classes), and the columns of `prediction_table`.
     """
-    check_cells(cells, cell_table, dataset_summary["fingerprint"])
     protocols = {FOLDS: person_folds(cell_table, folds.number, folds.seed)}
     for name, strategy in ((BY_PERSON, "person"), (BY_CELL, "cell")):
         table = assign_splits(cell_table[["name", "label"]], split.model_copy(update={"strategy": strategy}))

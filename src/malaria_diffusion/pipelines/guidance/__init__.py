@@ -15,7 +15,6 @@ def create_pipeline() -> Pipeline:
                     "ddpm",
                     "cells",
                     "cell_table",
-                    "dataset_summary",
                     "params:diffusion.sampling",
                     "params:guidance",
                 ],

@@ -2,13 +2,11 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from malaria_diffusion.cells.fingerprint import check_cells
 from malaria_diffusion.cells.split import training_rows
 from malaria_diffusion.ddpm.parameters import SamplingParameters
 from malaria_diffusion.evaluation.choice import balanced_rows, per_class_number
@@ -25,14 +23,12 @@ def compare_guidance_scales(
     ddpm: Path,
     cells: NDArray[np.uint8],
     cell_table: pd.DataFrame,
-    dataset_summary: dict[str, Any],
     sampling: SamplingParameters,
     guidance: GuidanceParameters,
 ) -> pd.DataFrame:
     """Generate with each scale and say which one to put into diffusion.sampling.guidance."""
     from malaria_diffusion.ddpm.model import load_model
 
-    check_cells(cells, cell_table, dataset_summary["fingerprint"])
     model = load_model(ddpm)
     names = model.lineage.class_names
     rng = np.random.default_rng(sampling.seed)

@@ -1,4 +1,4 @@
-"""Which cells are compared, after everything that must not be has been refused."""
+"""Which cells are compared."""
 
 import logging
 from typing import Any
@@ -9,11 +9,9 @@ from kedro.pipeline import Node, Pipeline
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from malaria_diffusion.cells.fingerprint import check_cells
 from malaria_diffusion.cells.split import training_rows
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.evaluation.choice import balanced_rows, per_class_number
-from malaria_diffusion.evaluation.lineage import refuse_leaks
 from malaria_diffusion.evaluation.parameters import ClassifierParameters, ComparisonParameters
 from malaria_diffusion.figures import diffusion as figures
 
@@ -44,31 +42,15 @@ def plan_validation(
 
 
 def choose_cells(
-    cells: NDArray[np.uint8],
-    cell_table: pd.DataFrame,
-    synthetic_cells: NDArray[np.uint8],
-    synthetic_table: pd.DataFrame,
-    synthetic_lineage: dict[str, Any],
-    dataset_summary: dict[str, Any],
-    comparison: ComparisonParameters,
+    cell_table: pd.DataFrame, synthetic_table: pd.DataFrame, comparison: ComparisonParameters
 ) -> dict[str, list[int]]:
-    """Refuse a model that knows what is held out, and artefacts of different runs; then choose the cells to compare.
+    """Choose the cells to compare.
 
     Returns:
         Rows of synthetic_table for "synthetic", and of cell_table for "real" (test split) and "floor" (training split
         without audit cells), as many of each; of cell_table for "val", at most as many: the floor of what the
         classifier says, as it was trained on the other one. All classes are equal in each.
     """
-    check_cells(cells, cell_table, dataset_summary["fingerprint"])
-    sample = "run `kedro run --pipeline diffusion` first"
-    if len(synthetic_cells) != len(synthetic_table):
-        raise UserError(
-            f"{len(synthetic_cells)} synthetic_cells, but {len(synthetic_table)} rows in synthetic_table; {sample}"
-        )
-    if synthetic_cells.shape[1:] != cells.shape[1:]:
-        raise UserError(f"synthetic cells are {synthetic_cells.shape[-1]} px, cells {cells.shape[-1]} px; {sample}")
-    refuse_leaks(synthetic_table, synthetic_lineage, cell_table, dataset_summary["split_strategy"])
-
     test = cell_table[cell_table["split"] == "test"]
     trained_on = cell_table[training_rows(cell_table)]
     val = cell_table[cell_table["split"] == "val"]
@@ -116,15 +98,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 choose_cells,
-                inputs=[
-                    "cells",
-                    "cell_table",
-                    "synthetic_cells",
-                    "synthetic_table",
-                    "synthetic_lineage",
-                    "dataset_summary",
-                    "params:validation.comparison",
-                ],
+                inputs=["cell_table", "synthetic_table", "params:validation.comparison"],
                 outputs="compared_rows",
                 name="choose_cells",
                 tags=STUDIES,

@@ -26,7 +26,6 @@ def summarise_study(
     }
     sampled = synthetic_table.iloc[0]
     compared = int(given.fidelity_metrics["n"].max())  # as many of each
-    fingerprint = given.dataset_summary["fingerprint"]
     of_epoch = yolo_history["val_accuracy"]
     summary = {
         "dataset": given.dataset_summary,
@@ -36,7 +35,6 @@ def summarise_study(
             "images_seen": synthetic_lineage["images_seen"],
             "process": synthetic_lineage["process"],
             "training": synthetic_lineage["training"],
-            "trained_on_current_cells": synthetic_lineage["cells_fingerprint"] == fingerprint,
             "sampling": {
                 "solver": str(sampled["solver"]),
                 "evaluations": int(sampled["evaluations"]),
