@@ -6,9 +6,10 @@ import difflib
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
 from kedro.framework.context import KedroContext
@@ -22,7 +23,7 @@ from malaria_diffusion.cells.fetch import is_url
 from malaria_diffusion.datasets.if_present import IfPresent
 from malaria_diffusion.datasets.store import check_package, check_store
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.tracking_hooks import flat
+from malaria_diffusion.parameters import flat
 
 logger = logging.getLogger(__name__)
 
@@ -49,20 +50,28 @@ class GuidanceHooks:
 
     @hook_impl(tryfirst=True)
     def after_catalog_created(self, conf_catalog: dict[str, Any]) -> None:
-        """Note the places outside this machine, and check that there are packages for them."""
+        """Note the places outside this machine, and check that there are packages for them, and names as written."""
+        for name in sorted(CATALOG_PARAMETERS):
+            place = conf_catalog[name]["filepath"]
+            if not isinstance(place, str | Path):
+                raise click.ClickException(
+                    f"{name}: expected a path, found {place!r}, which is what YAML makes of a name such as 2024_05 "
+                    "or no: put it in quotes"
+                )
         self._stores = sorted({place.rpartition("/")[0] for place in _remote_places(conf_catalog)})
         with _without_traceback():
             for place in self._stores:
                 check_package(place)
 
     @hook_impl(tryfirst=True)
-    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Check stores, unknown parameters, inputs, what sampling leaves to validation, and initial weights."""
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Check stores, parameters, inputs, what sampling leaves to validation, and initial weights."""
         with _without_traceback():
             for place in self._stores:
                 check_store(place)
         self._refuse_unknown_parameters(catalog)
-        self._refuse_missing_inputs(pipeline, catalog)
+        self._refuse_unread_parameters(run_params["runtime_params"] or {}, pipeline)
+        self._refuse_missing_inputs(pipeline, catalog, bool(run_params["from_nodes"]))
         self._refuse_one_sided_sampling(pipeline, catalog)
         self._refuse_to_overwrite(pipeline, catalog)
         self._fetch_initial_weights(pipeline, catalog)
@@ -76,17 +85,33 @@ class GuidanceHooks:
             raise click.ClickException(str(error)) from error
 
     def _refuse_unknown_parameters(self, catalog: CatalogProtocol) -> None:
-        known = {name.removeprefix("params:") for flow in pipelines.values() for name in _parameters(flow)}
-        known |= CATALOG_PARAMETERS
+        known = set[str]().union(*(_read_by(flow) for flow in pipelines.values()))
         for path in flat(catalog.load("parameters")):  # leaves that no typed model has taken
-            if not any(path == key or path.startswith(key + ".") for key in known):
+            if not _is_read(path, known):
                 near = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
                 hint = f"; did you mean something in {near[0]!r}?" if near else f"; known are {sorted(known)}"
                 raise click.ClickException(f"parameter {path!r} is read by nothing{hint}")
 
-    def _refuse_missing_inputs(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def _refuse_unread_parameters(self, given: dict[str, Any], pipeline: Pipeline) -> None:
+        """Of those given to this run alone; what configuration files say to other pipelines is fine."""
+        read = _read_by(pipeline)
+        for path in flat(given):
+            if not _is_read(path, read):
+                flows = (name for name, flow in pipelines.items() if _is_read(path, _read_by(flow)))
+                readers = [name for name in flows if name != "__default__"]
+                raise click.ClickException(
+                    f"parameter {path!r} is read by nothing in this run, but in {' and '.join(readers)}: give it to "
+                    f"`kedro run --pipeline {readers[0]}`, or leave it out"
+                )
+
+    def _refuse_missing_inputs(self, pipeline: Pipeline, catalog: CatalogProtocol, onwards: bool) -> None:
+        if besides := needed_besides(pipeline, catalog, pipelines, onwards):
+            raise click.ClickException(
+                f"{', '.join(besides.data)} is kept in memory only, while a run lasts: name the nodes "
+                f"{','.join(besides.nodes)} as well, or run all of `kedro run --pipeline {besides.pipeline}`"
+            )
         for name in sorted(pipeline.inputs()):
-            if name.startswith("params:") or name == "parameters" or catalog.exists(name):
+            if name.startswith("params:") or catalog.exists(name):
                 continue
             if isinstance(catalog[name], IfPresent):
                 continue
@@ -145,6 +170,49 @@ class LauncherHooks:
                 catalog[name] = MemoryDataset(copy_mode="assign")
 
 
+class Besides(NamedTuple):
+    """What a part of a pipeline cannot run without.
+
+    Attributes:
+        data: What it needs that no file holds.
+        nodes: Names of those that make it.
+        pipeline: Name of one that has them all.
+    """
+
+    data: list[str]
+    nodes: list[str]
+    pipeline: str
+
+
+def needed_besides(
+    part: Pipeline, catalog: CatalogProtocol, flows: Mapping[str, Pipeline], onwards: bool
+) -> Besides | None:
+    """The nodes that must run in the same run, because memory alone holds what they make; None if nothing is missing.
+
+    Args:
+        part: Some nodes of one of `flows`.
+        catalog: What files hold.
+        flows: All pipelines by name.
+        onwards: Whether a node that is named brings those that need it (`--from-nodes`).
+    """
+
+    def in_memory(pipeline: Pipeline) -> list[str]:
+        return sorted(name for name in pipeline.inputs() if not name.startswith("params:") and name not in catalog)
+
+    data = in_memory(part)
+    if not data:
+        return None
+    # the smallest that has all of it: the study has what its pipelines have
+    holding = (name for name, flow in flows.items() if set(part.nodes) <= set(flow.nodes))
+    pipeline = min(holding, key=lambda name: len(flows[name].nodes))
+    named, completed = list[str](), part
+    while missing := set(in_memory(completed)):
+        makers = [node.name for node in flows[pipeline].nodes if missing & set(node.outputs)]
+        completed += flows[pipeline].filter(**{"from_nodes" if onwards else "node_names": makers})
+        named += makers
+    return Besides(data, named, pipeline)
+
+
 def process_count() -> int:
     """Processes that a launcher has started, 1 without one."""
     return int(os.environ.get("WORLD_SIZE", "1"))
@@ -155,8 +223,14 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _parameters(pipeline: Pipeline) -> set[str]:
-    return {name for name in pipeline.inputs() if name.startswith("params:")}
+def _read_by(pipeline: Pipeline) -> set[str]:
+    """What of the parameters the pipeline reads, by their paths."""
+    parameters = {name.removeprefix("params:") for name in pipeline.inputs() if name.startswith("params:")}
+    return parameters | (CATALOG_PARAMETERS & pipeline.datasets())
+
+
+def _is_read(path: str, read: set[str]) -> bool:
+    return any(path == key or path.startswith(key + ".") for key in read)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import pytest
 from kedro.config import OmegaConfigLoader
 from kedro.io import DataCatalog
 
+from malaria_diffusion.hooks import needed_besides
 from malaria_diffusion.pipeline_registry import register_pipelines
 from malaria_diffusion.settings import CONFIG_LOADER_ARGS
 
@@ -56,6 +57,22 @@ def test_every_catalog_entry_and_parameter_is_used_by_some_pipeline(config):
 def test_what_only_memory_holds_is_made_and_used_in_the_same_pipeline(flow, catalog):
     loose = without_parameters(flow.inputs() | flow.outputs())
     assert {name for name in loose if name not in catalog} == set()
+
+
+@every_flow
+def test_the_nodes_to_name_besides_a_node_or_from_it_on_are_all_that_is_missing(flow, catalog):
+    asked = 0
+    for node in flow.nodes:
+        for option, onwards in (("node_names", False), ("from_nodes", True)):
+            part = flow.filter(**{option: [node.name]})
+            if besides := needed_besides(part, catalog, FLOWS, onwards):
+                asked += 1
+                completed = FLOWS[besides.pipeline].filter(**{option: [node.name, *besides.nodes]})
+                assert set(part.nodes) < set(completed.nodes)
+                assert needed_besides(completed, catalog, FLOWS, onwards) is None
+            else:
+                assert all(name in catalog for name in without_parameters(part.inputs()))
+    assert asked or all(name in catalog for name in without_parameters(flow.datasets()))
 
 
 @every_flow

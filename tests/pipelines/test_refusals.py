@@ -49,6 +49,58 @@ def test_an_impossible_plan_is_refused_before_training(project, parameter, said)
     assert not (project.folder / "data/02_intermediate/ddpm").exists()
 
 
+@pytest.mark.parametrize(
+    ("run", "parameter", "said"),
+    [
+        (["--pipeline", "diffusion"], "raw_cells=nowhere.zip", "in data_processing: give it to"),
+        (["--pipeline", "diffusion"], "data_processing.packing.size=32", "in data_processing and validation"),
+        (["--pipeline", "diffusion", "--tags", "sample"], "diffusion.training.epochs=1", "in diffusion and ablation"),
+        (["--pipelines", "data_processing,validation"], "synthetic_images=a", "in diffusion: give it to"),
+        (["--pipeline", "phantom"], "diffusion.bound.seed=1", "in diffusion: give it to"),
+        ([], "guidance.images=10", "give it to `kedro run --pipeline guidance`, or leave it out"),
+    ],
+)
+def test_a_parameter_that_this_run_does_not_read_is_refused_naming_who_does(project, run, parameter, said):
+    message = project.fails("run", *run, "--params", parameter)
+    assert f"parameter {parameter.partition('=')[0]!r} is read by nothing in this run, but" in message
+    assert said in message
+    assert "❱" not in message
+
+
+def test_what_a_file_says_to_another_pipeline_is_fine(project):
+    (project.folder / "conf/local/parameters_other.yml").write_text("ablation: {images: 20}\nphantom: {seed: 3}\n")
+    project.succeeds("run", "--pipeline", "data_processing", "--params", "data_processing.split.seed=7")
+
+
+def test_a_name_that_yaml_has_made_a_number_of_is_refused(project):
+    (project.folder / "conf/numbers").mkdir()
+    (project.folder / "conf/numbers/globals.yml").write_text("raw_cells: 2024_05\n")
+    assert "raw_cells: expected a path, found 202405" in project.fails("run", "--env", "numbers")
+
+
+@pytest.mark.parametrize("name", ["2024_05", "01", "no"])
+def test_images_are_read_from_the_folder_that_was_named(project, name):
+    message = project.fails("run", "--pipeline", "data_processing", "--params", f"raw_cells={name}")
+    assert f"raw_cells: nothing at {name};" in message
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (
+            ["--nodes", "diffusion.train_ddpm"],
+            "training_plan is kept in memory only, while a run lasts: name the nodes",
+        ),
+        (["--from-nodes", "diffusion.export_ddpm"], "diffusion.plan_training as well, or run all of"),
+    ],
+)
+def test_nodes_whose_input_was_in_memory_are_refused_naming_those_to_run_besides(project, part, said):
+    message = project.fails("run", *part)
+    assert said in message
+    assert "`kedro run --pipeline diffusion`" in message
+    assert "❱" not in message
+
+
 def test_a_file_that_is_no_archive_is_named_without_a_traceback(project, tmp_path):
     (tmp_path / "cells.zip").write_bytes(b"not a zip")
     message = project.fails("run", "--pipeline", "data_processing", "--params", f"raw_cells={tmp_path}/cells.zip")
