@@ -70,7 +70,7 @@ class GuidanceHooks:
             for place in self._stores:
                 check_store(place)
         self._refuse_unknown_parameters(catalog)
-        self._refuse_unread_parameters(run_params["runtime_params"] or {}, pipeline)
+        refuse_unread_parameters(run_params["runtime_params"] or {}, pipeline, pipelines)
         self._refuse_missing_inputs(pipeline, catalog, bool(run_params["from_nodes"]))
         self._refuse_one_sided_sampling(pipeline, catalog)
         self._refuse_to_overwrite(pipeline, catalog)
@@ -91,18 +91,6 @@ class GuidanceHooks:
                 near = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
                 hint = f"; did you mean something in {near[0]!r}?" if near else f"; known are {sorted(known)}"
                 raise click.ClickException(f"parameter {path!r} is read by nothing{hint}")
-
-    def _refuse_unread_parameters(self, given: dict[str, Any], pipeline: Pipeline) -> None:
-        """Of those given to this run alone; what configuration files say to other pipelines is fine."""
-        read = _read_by(pipeline)
-        for path in flat(given):
-            if not _is_read(path, read):
-                flows = (name for name, flow in pipelines.items() if _is_read(path, _read_by(flow)))
-                readers = [name for name in flows if name != "__default__"]
-                raise click.ClickException(
-                    f"parameter {path!r} is read by nothing in this run, but in {' and '.join(readers)}: give it to "
-                    f"`kedro run --pipeline {readers[0]}`, or leave it out"
-                )
 
     def _refuse_missing_inputs(self, pipeline: Pipeline, catalog: CatalogProtocol, onwards: bool) -> None:
         if besides := needed_besides(pipeline, catalog, pipelines, onwards):
@@ -168,6 +156,27 @@ class LauncherHooks:
             logging.getLogger("kedro").setLevel(logging.ERROR)  # it warns of every dataset that is replaced here
             for name in pipeline.all_outputs():
                 catalog[name] = MemoryDataset(copy_mode="assign")
+
+
+def refuse_unread_parameters(given: dict[str, Any], pipeline: Pipeline, flows: Mapping[str, Pipeline]) -> None:
+    """Make sure that the pipeline reads all that is given to its run alone, unlike what configuration files say.
+
+    Args:
+        given: Parameters of the run.
+        pipeline: What runs.
+        flows: All pipelines by name.
+
+    Raises:
+        ClickException: naming the parameter, and pipelines that read it.
+    """
+    read = _read_by(pipeline)
+    for path in flat(given):
+        if not _is_read(path, read):
+            readers = [name for name in flows if name != "__default__" and _is_read(path, _read_by(flows[name]))]
+            raise click.ClickException(
+                f"parameter {path!r} is read by nothing in this run, but in {' and '.join(readers)}: give it to "
+                f"`kedro run --pipeline {readers[0]}`, or leave it out"
+            )
 
 
 class Besides(NamedTuple):

@@ -1,9 +1,18 @@
 """What cannot succeed is refused in the first second, in one sentence that names the key or the file."""
 
+from pathlib import Path
+
 import pytest
 import yaml
+from click import ClickException
+
+from malaria_diffusion.hooks import GuidanceHooks, refuse_unread_parameters
+from malaria_diffusion.parameters import parse_parameters
+from malaria_diffusion.pipeline_registry import register_pipelines
 
 from ..projects import TINY, make_project
+
+FLOWS = register_pipelines()
 
 
 @pytest.fixture(scope="module")
@@ -50,21 +59,30 @@ def test_an_impossible_plan_is_refused_before_training(project, parameter, said)
 
 
 @pytest.mark.parametrize(
-    ("run", "parameter", "said"),
+    ("pipeline", "tags", "parameter", "readers"),
     [
-        (["--pipeline", "diffusion"], "raw_cells=nowhere.zip", "in data_processing: give it to"),
-        (["--pipeline", "diffusion"], "data_processing.packing.size=32", "in data_processing and validation"),
-        (["--pipeline", "diffusion", "--tags", "sample"], "diffusion.training.epochs=1", "in diffusion and ablation"),
-        (["--pipelines", "data_processing,validation"], "synthetic_images=a", "in diffusion: give it to"),
-        (["--pipeline", "phantom"], "diffusion.bound.seed=1", "in diffusion: give it to"),
-        ([], "guidance.images=10", "give it to `kedro run --pipeline guidance`, or leave it out"),
+        ("diffusion", None, "raw_cells=nowhere.zip", ["data_processing"]),
+        ("diffusion", None, "data_processing.packing.size=32", ["data_processing", "validation"]),
+        ("diffusion", ["sample"], "diffusion.training.epochs=1", ["diffusion", "ablation"]),
+        ("validation", None, "synthetic_images=a", ["diffusion"]),
+        ("phantom", None, "diffusion.bound.seed=1", ["diffusion"]),
+        ("__default__", None, "guidance.images=10", ["guidance"]),
     ],
 )
-def test_a_parameter_that_this_run_does_not_read_is_refused_naming_who_does(project, run, parameter, said):
-    message = project.fails("run", *run, "--params", parameter)
-    assert f"parameter {parameter.partition('=')[0]!r} is read by nothing in this run, but" in message
-    assert said in message
+def test_a_parameter_that_a_run_does_not_read_is_refused_naming_who_does(pipeline, tags, parameter, readers):
+    with pytest.raises(ClickException) as raised:
+        refuse_unread_parameters(parse_parameters(parameter), FLOWS[pipeline].filter(tags=tags), FLOWS)
+    assert raised.value.message.startswith(f"parameter {parameter.partition('=')[0]!r} is read by nothing in this run")
+    assert f"but in {' and '.join(readers)}: give it to `kedro run --pipeline {readers[0]}`" in raised.value.message
+    for reader in readers:
+        refuse_unread_parameters(parse_parameters(parameter), FLOWS[reader], FLOWS)
+
+
+def test_a_parameter_of_another_pipeline_is_refused_before_any_work(project):
+    message = project.fails("run", "--pipeline", "data_processing", "--params", "synthetic_images=elsewhere")
+    assert "parameter 'synthetic_images' is read by nothing in this run, but in diffusion" in message
     assert "❱" not in message
+    assert not (project.folder / "data/03_primary").exists()
 
 
 def test_what_a_file_says_to_another_pipeline_is_fine(project):
@@ -72,31 +90,23 @@ def test_what_a_file_says_to_another_pipeline_is_fine(project):
     project.succeeds("run", "--pipeline", "data_processing", "--params", "data_processing.split.seed=7")
 
 
-def test_a_name_that_yaml_has_made_a_number_of_is_refused(project):
-    (project.folder / "conf/numbers").mkdir()
-    (project.folder / "conf/numbers/globals.yml").write_text("raw_cells: 2024_05\n")
-    assert "raw_cells: expected a path, found 202405" in project.fails("run", "--env", "numbers")
+@pytest.mark.parametrize("found", [202405, 1.0, False, None])
+@pytest.mark.parametrize("name", ["raw_cells", "synthetic_images"])
+def test_a_path_that_yaml_has_made_something_else_of_is_refused(name, found):
+    places = {"raw_cells": {"filepath": "a"}, "synthetic_images": {"filepath": Path("b")}}
+    GuidanceHooks().after_catalog_created(places)
+    with pytest.raises(ClickException, match=f"{name}: expected a path, found {found}.* put it in quotes"):
+        GuidanceHooks().after_catalog_created(places | {name: {"filepath": found}})
 
 
-@pytest.mark.parametrize("name", ["2024_05", "01", "no"])
-def test_images_are_read_from_the_folder_that_was_named(project, name):
-    message = project.fails("run", "--pipeline", "data_processing", "--params", f"raw_cells={name}")
-    assert f"raw_cells: nothing at {name};" in message
+def test_images_are_read_from_the_folder_that_was_named(project):
+    message = project.fails("run", "--pipeline", "data_processing", "--params", "raw_cells=2024_05")
+    assert "raw_cells: nothing at 2024_05;" in message
 
 
-@pytest.mark.parametrize(
-    ("part", "said"),
-    [
-        (
-            ["--nodes", "diffusion.train_ddpm"],
-            "training_plan is kept in memory only, while a run lasts: name the nodes",
-        ),
-        (["--from-nodes", "diffusion.export_ddpm"], "diffusion.plan_training as well, or run all of"),
-    ],
-)
-def test_nodes_whose_input_was_in_memory_are_refused_naming_those_to_run_besides(project, part, said):
-    message = project.fails("run", *part)
-    assert said in message
+def test_a_node_whose_input_was_in_memory_is_refused_naming_what_to_run_besides(project):
+    message = project.fails("run", "--from-nodes", "diffusion.export_ddpm")
+    assert "training_plan is kept in memory only, while a run lasts: name the nodes diffusion.plan_training" in message
     assert "`kedro run --pipeline diffusion`" in message
     assert "❱" not in message
 

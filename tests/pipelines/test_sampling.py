@@ -64,6 +64,23 @@ def test_the_stated_command_makes_the_same_bytes_again(project, archive):
     assert archive.read_bytes() == before
 
 
+def test_threads_and_a_read_only_conf_make_the_same_bytes(project, archive):
+    before = archive.read_bytes()
+    conf = sorted((project.folder / "conf").rglob("*"), reverse=True)
+    written = {path: path.stat().st_mtime_ns for path in conf}
+    archive.unlink()
+    for path in conf:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        arguments = ("--tags", "sample", "--params", SETTINGS, "--runner", "ThreadRunner")
+        project.succeeds("run", "--pipeline", "diffusion", *arguments)
+    finally:
+        for path in reversed(conf):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+    assert archive.read_bytes() == before
+    assert {path: path.stat().st_mtime_ns for path in (project.folder / "conf").rglob("*")} == written
+
+
 def test_a_place_that_holds_something_else_is_refused_before_any_work(project, tmp_path):
     (tmp_path / "mine.jpg").write_text("mine")
     cells = project.folder / "data/07_model_output/synthetic_cells.npy"
@@ -80,9 +97,9 @@ def test_synthetic_images_given_as_raw_cells_are_recognised(project, archive):
     environment.mkdir()
     parameters = {**TINY, "data_processing": {"packing": {"size": 16}, "split": {"person_patterns": []}}}
     (environment / "parameters.yml").write_text(yaml.safe_dump(parameters))
-    settings = "diffusion.sampling.count=40,synthetic_images=images"
+    settings = "diffusion.sampling.count=40,synthetic_images=2024_05_12"
     project.succeeds("run", "--pipeline", "diffusion", "--tags", "sample", "--params", settings)
-    arguments = ("run", "--env", "synthetic", "--pipeline", "data_processing", "--params", "raw_cells=images")
+    arguments = ("run", "--env", "synthetic", "--pipeline", "data_processing", "--params", "raw_cells=2024_05_12")
     assert "80 of 80 images say that they are synthetic" in " ".join(project.succeeds(*arguments).split())
     summary = json.loads((project.folder / "data/03_primary/dataset_summary.json").read_text())
     assert (summary["synthetic"], summary["cells"], summary["rejected"]) == (80, 80, 0)
