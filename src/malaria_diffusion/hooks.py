@@ -94,9 +94,10 @@ class GuidanceHooks:
 
     def _refuse_missing_inputs(self, pipeline: Pipeline, catalog: CatalogProtocol, onwards: bool) -> None:
         if besides := needed_besides(pipeline, catalog, pipelines, onwards):
+            whole = "kedro run" if besides.pipeline == "__default__" else f"kedro run --pipeline {besides.pipeline}"
             raise click.ClickException(
                 f"{', '.join(besides.data)} is kept in memory only, while a run lasts: name the nodes "
-                f"{','.join(besides.nodes)} as well, or run all of `kedro run --pipeline {besides.pipeline}`"
+                f"{','.join(besides.nodes)} as well, or run all of `{whole}`"
             )
         for name in sorted(pipeline.inputs()):
             if name.startswith("params:") or catalog.exists(name):

@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 
+from malaria_diffusion.cells.fingerprint import fingerprint_names
 from malaria_diffusion.ddpm.model import Lineage, model_from_weights, save_model
 from malaria_diffusion.ddpm.network import build_network
 
@@ -28,11 +29,12 @@ def untrained_model():
         "training_cells_fingerprint": "e",
     }
     classes = {"class_names": ["Parasitized", "Uninfected"], "size": 16, "phantom": True}
-    people = {"training_people": ["P1"], "training_people_hash": "f", "training_cells": ["0"]}
+    people = {"training_people": ["P1"], "training_people_hash": fingerprint_names(["P1"]), "training_cells": ["0"]}
     lineage = Lineage.model_validate(facts | classes | people | parts)
     torch.manual_seed(0)
-    network = build_network(lineage.network, lineage.size, 2, False)
-    return model_from_weights({f"network.{name}": value for name, value in network.state_dict().items()}, lineage)
+    network = build_network(lineage.network, lineage.size, 2, lineage.null_class is not None)
+    weights = {f"network.{name}": value for name, value in network.state_dict().items()}
+    return model_from_weights(weights, lineage, weights)
 
 
 @pytest.fixture(scope="module")
