@@ -31,8 +31,9 @@ def untrained_model():
     people = {"training_people": ["P1"], "training_people_hash": "f", "training_cells": ["0"]}
     lineage = Lineage.model_validate(facts | classes | people | parts)
     torch.manual_seed(0)
-    network = build_network(lineage.network, lineage.size, 2, False)
-    return model_from_weights({f"network.{name}": value for name, value in network.state_dict().items()}, lineage)
+    network = build_network(lineage.network, lineage.size, 2, lineage.null_class is not None)
+    weights = {f"network.{name}": value for name, value in network.state_dict().items()}
+    return model_from_weights(weights, lineage, weights)
 
 
 @pytest.fixture(scope="module")
