@@ -34,6 +34,7 @@ def table(request) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["name", "label"])
     table[["width", "height"]] = rng.integers(80, 180, (len(table), 2))
     table[["phantom", "synthetic"]] = False
+    table["path"] = "cells/" + table["label"] + "/" + table["name"]
     return assign_splits(table, PARAMETERS.model_copy(update={"strategy": request.param}))
 
 
