@@ -177,8 +177,8 @@ def _pack(
         remove(target)
         sha256, path = next(iter(conflicting.items()))
         raise CellsError(
-            f"{source.location}: {seen[sha256].path} and {path} are the same file under two labels, as are "
-            f"{len(conflicting) - 1} more; delete the wrong copies, or leave all of them out with "
+            f"{source.location}: {seen[sha256].path} and {path} are the same file under two labels "
+            f"({len(conflicting)} such files in all); delete the wrong copies, or leave all of them out with "
             "data_processing.packing.conflicting_labels=leave_out"
         )
     if conflicting:  # the first copy was written before the second was met
@@ -202,10 +202,9 @@ def _decode_entry(
         decoded = decode(data, parameters.size, parameters.background, parameters.common_side, bits)
     except RejectedImage as error:
         return error
-    except OSError as error:
-        return RejectedImage(f"unreadable: {error.strerror or error}")
     except Exception as error:  # zipfile and its decompressors raise many kinds on damaged data
-        return RejectedImage(f"unreadable: {error or type(error).__name__}")
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return RejectedImage(f"unreadable: {said}")
     return hashlib.sha256(data).hexdigest(), decoded
 
 
