@@ -16,6 +16,7 @@ from kedro.io import CatalogProtocol, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
+from malaria_diffusion.cells.summary import counted
 from malaria_diffusion.report.text import interval, number
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,8 @@ def closing_lines(
     outputs = pipeline.all_outputs()
     lines = [f"Done in {_duration(seconds)}."]
     lines += [f"  made     {line}" for line in _made(outputs, catalog)]
+    if "dataset_summary" in outputs:
+        lines.append(f"  classes  {counted(catalog.load('dataset_summary')['cells_by_class'])}")
     lines += [f"  time     {line}" for line in _times(steps_seconds, seconds)]
     if "summary" in outputs:
         lines += ["", *_numbers(catalog.load("summary")["headlines"])]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.cells.fingerprint import fingerprint_names
 from malaria_diffusion.cells.grey import all_grey
-from malaria_diffusion.cells.split import training_rows
+from malaria_diffusion.cells.split import cell_names, training_rows
 
 if TYPE_CHECKING:  # it imports torch
     from malaria_diffusion.ddpm.feed import TrainingData
@@ -18,8 +18,7 @@ if TYPE_CHECKING:  # it imports torch
 
 def training_cells_fingerprint(cell_table: pd.DataFrame) -> str:
     """Fingerprint of which cells are trained on."""
-    trained_on = cell_table[training_rows(cell_table)]
-    return fingerprint_names(trained_on["label"] + "/" + trained_on["name"])
+    return fingerprint_names(cell_names(cell_table)[training_rows(cell_table)])
 
 
 def training_data(cells: NDArray[np.uint8], cell_table: pd.DataFrame, cells_fingerprint: str) -> TrainingData:
