@@ -38,9 +38,9 @@ class ThinnedSource(ZipSource):
         super().__init__(location)
         self.step = step
 
-    def entries(self) -> list[Entry]:
+    def entries(self, follow_links: bool = False) -> list[Entry]:
         """The entries that are left."""
-        return super().entries()[:: self.step]
+        return super().entries(follow_links)[:: self.step]
 
 
 def write_archive(path: Path, count: int) -> None:

@@ -16,6 +16,7 @@ from kedro.io import CatalogProtocol, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
+from malaria_diffusion.cells.summary import counted
 from malaria_diffusion.report.text import interval, number
 
 logger = logging.getLogger(__name__)
@@ -83,6 +84,8 @@ def closing_lines(
     """What a finished run has made, the time of its steps, its headline numbers if any, and commands to go on with."""
     lines = [f"Done in {_duration(seconds)}."]
     lines += [f"  made     {line}" for line in _made(made, catalog) or ["nothing"]]
+    if "dataset_summary" in made:
+        lines.append(f"  classes  {counted(catalog.load('dataset_summary')['cells_by_class'])}")
     lines += [f"  time     {line}" for line in _times(steps_seconds, seconds)]
     if "summary" in made:
         lines += ["", *_numbers(catalog.load("summary")["headlines"])]

@@ -1,13 +1,15 @@
 """Image sources: a zip and a folder are the same thing, and neither can reach outside itself."""
 
+import os
 import stat
+import tempfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from malaria_diffusion.cells import archive
-from malaria_diffusion.cells.archive import Entry, FolderSource, ZipSource, open_source
+from malaria_diffusion.cells.archive import LINK_OUTSIDE, Entry, FolderSource, ZipSource, open_source
 from malaria_diffusion.cells.errors import CellsError
 
 FILES = {
@@ -98,7 +100,18 @@ def test_what_operating_systems_leave_behind_is_ignored(tmp_path, kind, litter):
 )
 def test_zip_paths_that_leave_the_archive_are_refused(tmp_path, path):
     source = open_source(write_zip(tmp_path / "cells.zip", {path: b"evil", "A/good.png": b"good"}))
-    assert {entry.path: entry.refused for entry in source.entries()} == {path: OUTSIDE, "A/good.png": None}
+    refusals = {entry.path: entry.refused for entry in source.entries()}
+    assert refusals == {path.replace("\\", "/"): OUTSIDE, "A/good.png": None}
+
+
+def test_backslashes_of_windows_divide_folders(tmp_path):
+    with zipfile.ZipFile(tmp_path / "cells.zip", "w") as file:
+        for name in ("cells\\A\\", "cells\\A\\1.png", "cells\\B\\2.png"):
+            file.writestr(zipfile.ZipInfo(name), name.encode())
+    source = open_source(tmp_path / "cells.zip")
+    assert [(entry.path, entry.label) for entry in source.entries()] == [("cells/A/1.png", "A"), ("cells/B/2.png", "B")]
+    assert source.read(source.entries()[1]) == b"cells\\B\\2.png"
+    assert set(source.folders()) == {"cells", "cells/A", "cells/B"}
 
 
 @pytest.mark.parametrize("name", [b".", b"\0", b"\\"])
@@ -142,9 +155,94 @@ def test_links_out_of_a_folder_are_refused(tmp_path):
     (cells / "A" / "broken.png").symlink_to(tmp_path / "nowhere.png")
     (cells / "B").symlink_to(tmp_path, target_is_directory=True)
     refusals = {entry.path: entry.refused for entry in open_source(cells).entries()}
-    readable = [path for path, refused in refusals.items() if refused is None]
-    assert readable == ["A/inside.png", "A/real.png"]
-    assert refusals["A/outside.png"] == "a link that points outside the folder"
+    assert refusals == {
+        "A/broken.png": "a link to nothing",
+        "A/inside.png": None,
+        "A/outside.png": LINK_OUTSIDE,
+        "A/real.png": None,
+    }
+    assert open_source(cells).folders() == {"A": None, "B": LINK_OUTSIDE}
+
+
+def test_links_inside_a_folder_are_read(tmp_path):
+    cells = write_folder(tmp_path / "cells", {"store/a/1.png": b"one", "A/2.png": b"two"})
+    (cells / "B").symlink_to(cells / "store" / "a", target_is_directory=True)
+    source = open_source(cells)
+    assert {entry.path: source.read(entry) for entry in source.entries()} == {
+        "A/2.png": b"two",
+        "B/1.png": b"one",
+        "store/a/1.png": b"one",
+    }
+
+
+def test_links_out_of_a_folder_are_read_where_that_is_allowed(tmp_path):
+    write_folder(tmp_path / "store", {"1.png": b"one", "more/2.png": b"two"})
+    cells = write_folder(tmp_path / "cells", {"A/real.png": b"real"})
+    (cells / "A" / "1.png").symlink_to(tmp_path / "store" / "1.png")
+    (cells / "B").symlink_to(tmp_path / "store" / "more", target_is_directory=True)
+    source = open_source(cells)
+    assert {entry.path: source.read(entry) for entry in source.entries(follow_links=True)} == {
+        "A/1.png": b"one",
+        "A/real.png": b"real",
+        "B/2.png": b"two",
+    }
+    assert source.folders(follow_links=True) == {"A": None, "B": None}
+
+
+@pytest.mark.parametrize("follow_links", [False, True])
+def test_links_in_a_circle_are_no_endless_walk(tmp_path, follow_links):
+    cells = write_folder(tmp_path / "cells", {"A/real.png": b"real"})
+    (cells / "A" / "around").symlink_to(cells, target_is_directory=True)
+    (cells / "A" / "itself.png").symlink_to(cells / "A" / "itself.png")
+    source = open_source(cells)
+    entries = source.entries(follow_links)
+    assert [entry.path for entry in entries] == ["A/itself.png", "A/real.png"]
+    assert entries[0].refused.startswith("cannot be read: ")
+    assert source.folders(follow_links) == {"A": None, "A/around": "a link to a folder that it lies in"}
+
+
+def test_a_name_in_latin_1_is_read_and_can_be_written(tmp_path):
+    files = {"Zoën/Bär, 1.png": b"one", "Zoën/Notiz ü.txt": b"text", "A/2.png": b"two"}
+    for name, content in files.items():
+        place = tmp_path / "cells" / os.fsdecode(name.encode("latin-1"))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+    source = open_source(tmp_path / "cells")
+    assert {entry.path: source.read(entry) for entry in source.entries()} == files
+    assert set(source.folders()) == {"A", "Zoën"}
+
+
+def test_equal_names_in_two_encodings_are_two_files(tmp_path):
+    (tmp_path / "A").mkdir()
+    for name in ("ü.png".encode(), "ü.png".encode("latin-1")):
+        (tmp_path / "A" / os.fsdecode(name)).write_bytes(name)
+    source = open_source(tmp_path)
+    assert {source.read(entry) for entry in source.entries()} == {"ü.png".encode(), "ü.png".encode("latin-1")}
+
+
+@pytest.fixture
+def closed():
+    """A folder of class folders whose class B nobody may read, in a place that another user can reach."""
+    with tempfile.TemporaryDirectory() as folder:
+        cells = write_folder(Path(folder), {"A/1.png": b"one", "B/2.png": b"two"})
+        cells.chmod(0o755)
+        (cells / "B").chmod(0)
+        superuser = os.geteuid() == 0
+        if superuser:  # whom permissions do not hold back
+            os.seteuid(65534)
+        yield cells
+        if superuser:
+            os.seteuid(0)
+        (cells / "B").chmod(0o700)
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs permissions as on Unix")
+def test_a_folder_that_cannot_be_read_is_not_called_empty(closed):
+    source = open_source(closed)
+    assert [entry.path for entry in source.entries()] == ["A/1.png"]
+    assert source.folders() == {"A": None, "B": "cannot be read: Permission denied"}
+    with pytest.raises(CellsError, match=r"B: cannot be read \(Permission denied\)"):
+        open_source(closed / "B").entries()
 
 
 def test_a_folder_may_itself_be_a_link(tmp_path):

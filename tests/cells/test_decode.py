@@ -125,6 +125,16 @@ def test_16_bit_grey_keeps_its_range(kind):
     assert (pixels.min(), pixels.max()) == (0, 255)
 
 
+@pytest.mark.parametrize(("bits", "found"), [(8, 8), (9, 10), (10, 10), (12, 12), (13, 14), (15, 16), (16, 16)])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_16_bit_grey_says_how_many_bits_it_needs_and_keeps_the_range_of_those(kind, bits, found):
+    ramp = np.linspace(0, 2**bits - 1, 64 * 64).astype(np.uint16).reshape(64, 64)
+    result = decode(encode(Image.fromarray(ramp), kind), 64, bits=found)
+    assert result.bits == found
+    assert np.array_equal(result.pixels[0], (ramp / (2**found - 1) * 255 + 1e-9).astype(np.uint8))
+    assert decode(encode(Image.fromarray(ramp), kind), 64, bits=8).pixels.max() == 255
+
+
 @pytest.mark.parametrize(("width", "height"), [(64, 64), (64, 40), (40, 64), (33, 64), (64, 1)])
 def test_a_crop_is_centred_on_background_and_otherwise_untouched(width, height):
     image = smooth(width, height)
@@ -195,6 +205,20 @@ def test_a_turned_photograph_is_set_upright():
     exif[0x0112] = 6
     pixels = decoded(encode(smooth(), exif=exif))
     assert np.array_equal(pixels, np.rot90(np.asarray(smooth()), -1))
+    turned = decode(encode(smooth(64, 40), exif=exif), 64)
+    assert (turned.width, turned.height) == (40, 64)
+    assert not turned.pixels[:, :, [0, -1]].any()
+
+
+def test_one_pixel_fills_the_frame():
+    assert (decoded(encode(Image.new("RGB", (1, 1), (9, 99, 199)))) == (9, 99, 199)).all()
+
+
+def test_a_gif_is_its_first_frame():
+    first = smooth().quantize(64)
+    data = encode(first, "GIF", save_all=True, append_images=[Image.new("P", (64, 64), 3)])
+    assert np.array_equal(decoded(data), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+    assert np.abs(decoded(data).astype(int) - np.asarray(smooth())).mean() < 8
 
 
 @pytest.mark.parametrize(
@@ -214,6 +238,9 @@ def test_a_turned_photograph_is_set_upright():
         pytest.param(png_that_claims(10_000, 10_000), "too large: 10000 x 10000", id="small bomb"),
         pytest.param(png_that_claims(5_000, 5_000), "too large: 5000 x 5000", id="tiny bomb"),
         pytest.param(encode(Image.new("RGB", (5_000, 4), "red")), "too large: 5000 x 4", id="bomb once padded"),
+        pytest.param(encode(Image.new("RGB", (20_000, 300), "red")), "too large: 20000 x 300", id="20,000 pixels"),
+        pytest.param(encode(Image.new("RGB", (4_096, 1), "red")), "too thin: 4096 x 1", id="a line"),
+        pytest.param(encode(Image.new("RGB", (3, 100), "red")), "too thin: 3 x 100", id="a thin strip"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

@@ -1,7 +1,9 @@
 """Fetching: once, checked, and whole or not at all."""
 
 import hashlib
+import io
 import socket
+import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -13,7 +15,17 @@ from malaria_diffusion.cells.errors import CellsError
 from malaria_diffusion.cells.fetch import CHUNK_BYTES, Published, fetch, is_url
 
 URL = "memory://publisher/cells.zip"
-CONTENT = bytes(range(256)) * (CHUNK_BYTES // 100)
+
+
+def archive(content: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as opened:
+        opened.writestr("A/1.png", content)
+    return file.getvalue()
+
+
+CONTENT = archive(bytes(range(256)) * (CHUNK_BYTES // 100))
+PAGE = b"<html><title>Sign in</title></html>"
 HONEST = Published(size=len(CONTENT), sha256=hashlib.sha256(CONTENT).hexdigest())
 FILES = {"A/1.png": b"one", "B/2.png": b"two", "B/deep/3.png": b"three"}
 
@@ -141,11 +153,38 @@ def test_what_a_broken_download_left_is_replaced(remote, tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_page_is_not_kept_as_the_archive(remote, tmp_path):
+    remote.pipe("/publisher/cells.zip", PAGE)
+    with pytest.raises(
+        CellsError, match=r"^memory://publisher/cells\.zip: gave a file that begins with '<html>.*sign in"
+    ):
+        fetch(URL, tmp_path)
+    assert not list(tmp_path.iterdir())
+    remote.pipe("/publisher/cells.zip", CONTENT)
+    assert fetch(URL, tmp_path).read_bytes() == CONTENT
+
+
+def test_a_folder_without_an_image_is_not_kept(remote, tmp_path):
+    remote.pipe("/publisher/cells/login.html", PAGE)
+    with pytest.raises(CellsError, match=r"^memory://publisher/cells: gave a folder without an image"):
+        fetch("memory://publisher/cells", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_page_that_was_kept_as_the_archive_is_replaced(remote, tmp_path):
+    remote.pipe("/publisher/cells.zip", CONTENT)
+    kept = fetch(URL, tmp_path)
+    kept.write_bytes(PAGE)
+    assert fetch(URL, tmp_path) == kept
+    assert kept.read_bytes() == CONTENT
+    assert list(tmp_path.iterdir()) == [kept]
+
+
 def test_equal_file_names_do_not_collide(remote, tmp_path):
     urls = [f"memory://{publisher}/cells.zip" for publisher in ("one", "two")]
     for url in urls:
-        remote.pipe(url, url.encode())
+        remote.pipe(url, archive(url.encode()))
     first, second = (fetch(url, tmp_path) for url in urls)
     assert first != second
-    assert [first.read_bytes(), second.read_bytes()] == [url.encode() for url in urls]
+    assert [first.read_bytes(), second.read_bytes()] == [archive(url.encode()) for url in urls]
     assert {first.suffix, second.suffix} == {".zip"}

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
+from malaria_diffusion.cells import archive
 from malaria_diffusion.cells.archive import open_source
 from malaria_diffusion.cells.decode import decode
 from malaria_diffusion.cells.errors import CellsError
@@ -52,8 +53,8 @@ def test_a_class_folder_without_an_image_is_named(tmp_path):
     (tmp_path / "cells" / "Empty" / "Thumbs.db").write_bytes(b"")
     with pytest.raises(CellsError, match="'Empty' holds no image"):
         pack_cells(open_source(tmp_path / "cells"), SMALL, tmp_path / "cells.npy")
-    with zipfile.ZipFile(write_zip(tmp_path / "cells.zip", some_files()), "a") as archive:
-        archive.mkdir("cells/Empty")
+    with zipfile.ZipFile(write_zip(tmp_path / "cells.zip", some_files()), "a") as file:
+        file.mkdir("cells/Empty")
     with pytest.raises(CellsError, match="'cells/Empty' holds no image"):
         pack_cells(open_source(tmp_path / "cells.zip"), SMALL, tmp_path / "cells.npy")
 
@@ -107,12 +108,130 @@ def test_the_file_is_an_ordinary_npy_of_any_length(tmp_path, count):
 
 
 def test_only_the_first_of_identical_files_is_kept(tmp_path):
-    files = {"A/1.png": png(1), "A/2.png": png(1), "B/1.png": png(1), "B/3.png": png(3), "B/4.png": png(4, 20, 19)}
+    files = {"A/1.png": png(1), "A/2.png": png(1), "B/3.png": png(3), "B/4.png": png(4, 20, 19), "more/A/1.png": png(1)}
     packed = pack(tmp_path, files)
     assert packed.table["path"].tolist() == ["A/1.png", "B/3.png", "B/4.png"]
     assert len(packed.cells) == 3
-    assert set(reasons(packed)) == {"A/2.png", "B/1.png"}
+    assert set(reasons(packed)) == {"A/2.png", "more/A/1.png"}
     assert all("byte-identical" in reason and "A/1.png" in reason for reason in reasons(packed).values())
+
+
+CONFLICTING = {
+    "A/1.png": png(1),
+    "A/2.png": png(2),
+    "A/3.png": png(3),
+    "B/0.png": png(3),
+    "B/1.png": png(4),
+    "C/0.png": png(3),
+    "C/1.png": png(5),
+}
+
+
+def test_every_copy_of_a_file_under_two_labels_is_left_out(tmp_path):
+    packed = pack(tmp_path, CONFLICTING)
+    kept = ["A/1.png", "A/2.png", "B/1.png", "C/1.png"]
+    assert packed.table["path"].tolist() == kept
+    assert packed.table.index.tolist() == [0, 1, 2, 3]
+    assert np.array_equal(packed.cells, [decode(CONFLICTING[path], 16).pixels for path in kept])
+    assert list(reasons(packed)) == ["A/3.png", "B/0.png", "C/0.png"]
+    assert all(reason.startswith("conflicting labels: the same file as ") for reason in reasons(packed).values())
+    assert {path.name for path in tmp_path.iterdir()} == {"cells.zip", "cells.npy"}
+
+
+def test_a_file_under_two_labels_is_refused_where_that_is_asked_for(tmp_path):
+    with pytest.raises(CellsError, match=r"cells\.zip: A/3\.png and B/0\.png are the same file.*conflicting_labels"):
+        pack(tmp_path, CONFLICTING, PackingParameters(size=16, conflicting_labels="refuse"))
+    assert [path.name for path in tmp_path.iterdir()] == ["cells.zip"]
+
+
+def grey_16_bit(seed: int, top: int) -> bytes:
+    levels = np.random.default_rng(seed).integers(0, top + 1, (20, 20)).astype(np.uint16)
+    levels[0, 0] = top
+    buffer = io.BytesIO()
+    Image.fromarray(levels).save(buffer, "TIFF")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("tops", "bits"), [((900, 1023), 10), ((300, 4095), 12), ((4096, 300), 14), ((900, 40_000), 16)]
+)
+def test_16_bit_images_of_a_set_are_scaled_alike_by_its_brightest(tmp_path, tops, bits):
+    files = {f"{label}/{k}.tif": grey_16_bit(k, top) for label, top in zip("AB", tops, strict=True) for k in range(3)}
+    packed = pack(tmp_path, files | {"A/8 bits.png": png(1)})
+    assert packed.bits == bits
+    for row, path in enumerate(packed.table["path"]):
+        data = (files | {"A/8 bits.png": png(1)})[path]
+        assert np.array_equal(packed.cells[row], decode(data, 16, bits=bits).pixels)
+    assert len(packed.table) == 7
+    assert packed.rejected.empty
+
+
+def test_without_16_bit_images_there_are_8(tmp_path):
+    assert pack(tmp_path, some_files()).bits == 8
+
+
+OUTSIDE = {f"C/{k}.png": png(90 + k) for k in range(3)}
+
+
+def linked(folder: Path, whole: bool) -> Path:
+    """Class folders A and B, and C, which is a link or holds links to files elsewhere."""
+    for root, files in (("cells", {f"{'AB'[k % 2]}/{k}.png": png(k) for k in range(6)}), ("elsewhere", OUTSIDE)):
+        for name, content in files.items():
+            (folder / root / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / root / name).write_bytes(content)
+    if whole:
+        (folder / "cells/C").symlink_to(folder / "elsewhere/C", target_is_directory=True)
+    else:
+        (folder / "cells/C").mkdir()
+        for name in OUTSIDE:
+            (folder / "cells" / name).symlink_to(folder / "elsewhere" / name)
+    return folder / "cells"
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["links to files", "a link to the folder"])
+def test_a_class_of_links_is_named_or_read_if_they_may_be_followed(tmp_path, whole):
+    source = open_source(linked(tmp_path, whole))
+    with pytest.raises(CellsError, match=r"folder 'C' .*link that points outside the folder.*follow_links=true"):
+        pack_cells(source, SMALL, tmp_path / "cells.npy")
+    packed = pack_cells(source, PackingParameters(size=16, follow_links=True), tmp_path / "cells.npy")
+    assert packed.table["label"].value_counts().to_dict() == {"A": 3, "B": 3, "C": 3}
+    assert packed.rejected.empty
+
+
+def test_links_beside_files_of_their_class_are_listed(tmp_path):
+    cells = linked(tmp_path, whole=False)
+    (cells / "C" / "own.png").write_bytes(png(99))
+    packed = pack_cells(open_source(cells), SMALL, tmp_path / "cells.npy")
+    assert packed.rejected["path"].tolist() == list(OUTSIDE)
+    assert all(reason.startswith("a link that points outside") for reason in reasons(packed).values())
+
+
+def test_a_class_of_too_large_or_encrypted_files_does_not_vanish(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_FILE_BYTES", 2**20)
+    with pytest.raises(CellsError, match=r"class folder 'C' has no usable image.*file larger than 1 MiB"):
+        pack(tmp_path, some_files() | {"C/slide.tif": bytes(2**20 + 1)})
+    path = write_zip(tmp_path / "secret.zip", some_files() | {"zz/secret.png": png(1)})
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+    with pytest.raises(CellsError, match=r"class folder 'zz' has no usable image.*encrypted"):
+        pack_cells(open_source(path), SMALL, tmp_path / "cells.npy")
+
+
+def test_spaces_umlauts_and_commas_in_paths_and_numbers_as_classes(tmp_path):
+    files = {
+        f"my, cells ü/{label}/Bär {k}, left.png": png(10 * k + len(label)) for label in ("01", "2, ä") for k in (1, 2)
+    }
+    packed = pack(tmp_path, files)
+    assert packed.table["path"].tolist() == sorted(files)
+    assert packed.table["label"].tolist() == ["01", "01", "2, ä", "2, ä"]
+
+
+def test_a_folder_that_lies_in_itself_once_more_counts_once(tmp_path):
+    files = some_files()
+    packed = pack(tmp_path, files | {f"cells/{name}": content for name, content in files.items()})
+    assert packed.table["label"].value_counts().to_dict() == {"A": 6, "B": 6}
+    assert len(packed.rejected) == 12
 
 
 def test_duplicates_share_one_kind_of_reason(tmp_path):
@@ -179,9 +298,9 @@ def test_a_zip_entry_that_ends_too_early_is_listed(tmp_path):
         ({}, "found no class folder; expected a folder of images at least"),
         ({"A/1.png": png(1), "B/2.png": b"text"}, r"class folder 'B' has no usable image.*not an image"),
         ({"A/1.png": b"", "B/2.png": b""}, "class folder 'A' has no usable image.*empty file"),
-        ({"A/1.png": png(1), "B/2.png": png(1)}, "class folder 'B' has no usable image.*byte-identical"),
+        ({"A/1.png": png(1), "B/2.png": png(1)}, "class folder 'A' has no usable image.*conflicting labels"),
     ],
-    ids=["no class", "nothing", "text only", "all empty", "duplicates only"],
+    ids=["no class", "nothing", "text only", "all empty", "conflicting only"],
 )
 def test_a_missing_class_is_named_and_no_file_is_left(tmp_path, files, message):
     with pytest.raises(CellsError, match=rf"cells\.zip: .*{message}"):
@@ -200,6 +319,7 @@ def test_a_missing_class_is_named_and_no_file_is_left(tmp_path, files, message):
         {"background": (-1, 0, 0)},
         {"common_side": 0},
         {"sides": 3},
+        {"conflicting_labels": "first"},
     ],
     ids=str,
 )

@@ -10,6 +10,7 @@ from malaria_diffusion.cells.split import (
     SPLITS,
     SplitParameters,
     assign_splits,
+    cell_names,
     check_splits,
     keyed_uniform,
     person_of,
@@ -41,7 +42,11 @@ def cells(infected: int = 100, healthy: int = 50, per_person: int = 20) -> pd.Da
         for smear, labels in people
         for k in range(per_person)
     ]
-    return pd.DataFrame(rows, columns=["name", "label"])
+    return in_class_folders(pd.DataFrame(rows, columns=["name", "label"]))
+
+
+def in_class_folders(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(path=table["label"] + "/" + table["name"])
 
 
 def by_cell(table: pd.DataFrame) -> dict[tuple[str, str], tuple[str, bool]]:
@@ -98,7 +103,7 @@ def test_both_smears_of_p8_are_one_person_on_one_side():
         }
     )
     table = cells()
-    table = pd.concat([table[~table["name"].str.contains("P8thin")], extra], ignore_index=True)
+    table = in_class_folders(pd.concat([table[~table["name"].str.contains("P8thin")], extra], ignore_index=True))
     result = assign_splits(table, BY_PERSON)
     p8 = result[result["person"] == "P8"]
     assert len(p8) == 40
@@ -113,7 +118,7 @@ def test_nobody_is_on_two_sides(seed):
     assert result["person"].nunique() == 250
     assert (result.groupby("person")["split"].nunique() == 1).all()
     assert set(result["split"]) == set(SPLITS)
-    assert result[["name", "label"]].equals(table)
+    assert result[table.columns].equals(table)
 
 
 @ALL
@@ -197,7 +202,45 @@ def test_without_patterns_every_image_is_its_own_person():
 
 def test_without_patterns_equal_names_of_two_classes_are_two_people():
     table = pd.DataFrame({"name": [f"{k}.png" for k in range(100)] * 2, "label": ["A"] * 100 + ["B"] * 100})
-    assert assign_splits(table, NO_PEOPLE)["person"].nunique() == 200
+    assert assign_splits(in_class_folders(table), NO_PEOPLE)["person"].nunique() == 200
+
+
+def as_divided_by_others() -> pd.DataFrame:
+    """Folders train, val and test of class folders, which all number their files from 0."""
+    rows = [(f"{part}/{label}/{k}.png", f"{k}.png", label) for part in SPLITS for label in "AB" for k in range(40)]
+    return pd.DataFrame(rows, columns=["path", "name", "label"])
+
+
+@pytest.mark.parametrize("parameters", [NO_PEOPLE, BY_CELL], ids=["no people", "cell"])
+def test_equal_names_in_several_folders_are_several_cells(parameters):
+    table = as_divided_by_others()
+    result = assign_splits(table, parameters.model_copy(update={"person_patterns": []}))
+    assert result["person"].nunique() == len(table) == 240
+    assert (result.groupby(["label", "name"])["split"].nunique() > 1).mean() > 0.3
+    assert cell_names(table).tolist() == table["path"].tolist()
+
+
+def test_a_person_is_the_same_in_every_folder():
+    table = as_divided_by_others()
+    patterns = [r"^(\d+)\.png"]
+    result = assign_splits(table, BY_PERSON.model_copy(update={"person_patterns": patterns}))
+    assert result["person"].nunique() == 40
+    assert (result.groupby("person")["split"].nunique() == 1).all()
+
+
+def test_the_folders_around_the_classes_change_no_cell_whose_name_is_its_own():
+    table = cells()
+    moved = table.assign(path=np.where(np.arange(len(table)) % 2, "train/", "test/more/") + table["path"])
+    assert cell_names(moved).tolist() == (table["label"] + "/" + table["name"]).tolist()
+    assert agree(assign_splits(moved, NO_PEOPLE), assign_splits(table, NO_PEOPLE))
+
+
+def test_a_cell_in_two_file_types_is_one_cell_on_one_side():
+    table = cells(60, 60, 5)
+    both = in_class_folders(pd.concat([table, table.assign(name=table["name"].str.replace(".png", ".jpg"))]))
+    result = assign_splits(both, NO_PEOPLE)
+    assert result["person"].nunique() == len(table)
+    assert (result.groupby("person")["split"].nunique() == 1).all()
 
 
 def test_without_a_smear_pattern_no_smear_is_named():
@@ -211,7 +254,9 @@ def test_without_a_smear_pattern_no_smear_is_named():
     ids=["no match", "group took no part"],
 )
 def test_a_name_that_tells_no_person_is_an_error_that_names_it(name, patterns):
-    table = pd.DataFrame({"name": ["C2P2thinF_IMG_1.png", name], "label": ["Parasitized", "Uninfected"]})
+    table = in_class_folders(
+        pd.DataFrame({"name": ["C2P2thinF_IMG_1.png", name], "label": ["Parasitized", "Uninfected"]})
+    )
     with pytest.raises(CellsError, match=rf"{name}: no person found.*split\.person_patterns"):
         assign_splits(table, BY_PERSON.model_copy(update={"person_patterns": patterns}))
 

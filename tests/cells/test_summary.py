@@ -8,7 +8,7 @@ import pytest
 
 from malaria_diffusion.cells.packing import PackingParameters
 from malaria_diffusion.cells.split import SplitParameters, assign_splits, training_rows
-from malaria_diffusion.cells.summary import summarise
+from malaria_diffusion.cells.summary import counted, repeated_folders, summarise
 
 PARAMETERS = SplitParameters(
     strategy="person",
@@ -34,6 +34,7 @@ def table(request) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["name", "label"])
     table[["width", "height"]] = rng.integers(80, 180, (len(table), 2))
     table[["phantom", "synthetic"]] = False
+    table["path"] = "cells/" + table["label"] + "/" + table["name"]
     return assign_splits(table, PARAMETERS.model_copy(update={"strategy": request.param}))
 
 
@@ -99,6 +100,31 @@ def test_rejections_are_counted_by_kind(table):
 def test_nothing_rejected_is_counted_as_nothing(table):
     summary = summarise(table, NOTHING, PACKING, PARAMETERS)
     assert (summary["rejected"], summary["rejected_by_reason"]) == (0, {})
+
+
+def test_classes_are_counted(table):
+    by_class = summarise(table, NOTHING, PACKING, PARAMETERS)["cells_by_class"]
+    assert by_class == {label: (table["label"] == label).sum() for label in ("Parasitized", "Uninfected")}
+    assert counted({"A": 3, "None": 40}) == "A 3, None 40"
+    assert counted({f"{k:03}": k for k in range(25)}).endswith("019 19 and 5 more classes")
+
+
+def of_paths(*paths: str) -> pd.DataFrame:
+    return pd.DataFrame({"path": paths, "label": [path.split("/")[-2] for path in paths]})
+
+
+@pytest.mark.parametrize(
+    ("paths", "found"),
+    [
+        (["x/COVID/images/1.png", "x/Normal/images/1.png"], (["images"], ["COVID", "Normal"])),
+        (["val/A/1.png", "train/A/1.png", "train/B/1.png"], (["A"], ["train", "val"])),
+        (["Benign/P1/1.png", "Malignant/P2/1.png"], ([], [])),
+        (["cells/A/1.png", "cells/B/1.png"], ([], [])),
+        (["A/1.png", "B/1.png"], ([], [])),
+    ],
+)
+def test_folders_that_repeat_in_every_other_are_found(paths, found):
+    assert repeated_folders(of_paths(*paths)) == found
 
 
 def test_it_is_ready_for_json(table):

@@ -9,6 +9,7 @@ from malaria_diffusion.errors import UserError
 from malaria_diffusion.evaluation.distribution import (
     Comparison,
     alike,
+    check_foreground,
     compare,
     effect_intervals,
     foreground,
@@ -22,6 +23,20 @@ BLACK = (0, 0, 0)
 
 def histogram(rng, shift=0.0, count=2000, bins=16):
     return np.histogram(rng.normal(shift, 1, count), bins=bins, range=(-4, 4))[0]
+
+
+def test_a_threshold_that_leaves_out_most_of_a_class_is_refused_with_its_name():
+    cells = np.full((40, 3, 4, 4), 9, np.uint8)
+    labels = pd.Series(["dim", "lit"] * 20, index=range(100, 140))
+    cells[1::2, 0, 2, 2] = 50
+    cells[0:22:2, 1, 3, 3] = 31  # 11 of 20
+    check_foreground(cells, labels, (0, 0, 0), 30)
+    with pytest.raises(UserError, match=r"foreground_threshold is 31, but 20 of 20 cells of class 'dim'"):
+        check_foreground(cells, labels, (0, 0, 0), 31)
+    cells[0:18:2] = 60  # 9 of 20
+    with pytest.raises(UserError, match="11 of 20 cells of class 'dim'"):
+        check_foreground(cells, labels, (0, 0, 0), 31)
+    check_foreground(cells, labels, (0, 0, 0), -1)
 
 
 def test_p_values_are_uniform_when_nothing_differs():

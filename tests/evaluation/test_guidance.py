@@ -24,9 +24,9 @@ def images(rng, labels, contrast=40.0):
     return (level + contrast * rng.normal(size=(len(labels), 3, 8, 8))).clip(0, 255).astype(np.uint8)
 
 
-def fake_model(null_class=2):
+def fake_model(null_class=2, guide="early"):
     lineage = SimpleNamespace(null_class=null_class, size=8, class_names=["dark", "bright"], grey=False)
-    return SimpleNamespace(network=None, diffusion=None, lineage=lineage)
+    return SimpleNamespace(network=None, diffusion=None, lineage=lineage, guide=guide)
 
 
 @pytest.fixture
@@ -34,7 +34,8 @@ def table(monkeypatch):
     """Scales that are right (1), ignore the class (2), are too even (3), or draw one image over and over (6)."""
     asked = []
 
-    def sample(network, diffusion, labels, size, parameters, null_class, grey):
+    def sample(network, diffusion, labels, size, parameters, null_class, grey, guide):
+        assert guide == "early"
         asked.append((parameters.guidance, parameters.seed, null_class))
         rng = np.random.default_rng(parameters.seed)
         match parameters.guidance:
@@ -89,10 +90,10 @@ def test_nothing_is_chosen_by_nothing(table):
         choose_guidance(pd.DataFrame(table, columns=["guidance", "kernel_distance", "recall"]))
 
 
-def test_without_label_dropout_there_is_nothing_to_choose():
+def test_without_label_dropout_or_a_guide_there_is_nothing_to_choose():
     cells = images(np.random.default_rng(0), LABELS)
-    with pytest.raises(UserError, match=r"diffusion\.training\.label_dropout"):
-        guidance_table(fake_model(None), [1, 2], LABELS, SAMPLING, cells, LABELS, cells)
+    with pytest.raises(UserError, match=r"diffusion\.training\.label_dropout.*guide_epochs"):
+        guidance_table(fake_model(None, None), [1, 2], LABELS, SAMPLING, cells, LABELS, cells)
 
 
 @pytest.mark.parametrize("scales", [[], [0.5], [1, np.nan]])

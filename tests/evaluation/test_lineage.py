@@ -20,7 +20,8 @@ def table_of(splits):
     rows = [(f"P{k}", split) for k, split in enumerate(splits)]
     table = pd.DataFrame(rows, columns=["person", "split"])
     sha256 = table["person"].map(lambda person: hashlib.sha256(person.encode()).hexdigest())
-    return table.assign(name=table["person"] + ".png", label="A", audit=False, sha256=sha256)
+    name = table["person"] + ".png"
+    return table.assign(name=name, path="A/" + name, label="A", audit=False, sha256=sha256)
 
 
 def model_of(table, cells_fingerprint="cells"):
@@ -47,7 +48,7 @@ def test_one_held_out_cell_is_enough_to_refuse_whatever_it_is_called(row):
     splits = SPLITS.copy()
     splits[row] = "train"
     now = table_of(SPLITS)
-    now["name"] = "other_" + now["name"]
+    now["name"] = now["path"] = "other_" + now["name"]
     with pytest.raises(LineageError, match=r"among them 1 of the 4 that now validate or test: run `kedro run"):
         refuse_other_cells(model_of(table_of(splits)), "cells", now)
 

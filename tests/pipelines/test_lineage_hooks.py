@@ -32,6 +32,7 @@ def cells_of(seed):
 TABLE = pd.DataFrame(
     {
         "name": [f"{number}.png" for number in range(6)],
+        "path": [f"A/{number}.png" for number in range(6)],
         "label": "A",
         "split": ["train"] * 4 + ["val", "test"],
         "audit": False,

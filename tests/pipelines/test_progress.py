@@ -1,5 +1,6 @@
 """What a run says: each step, and at the end what there is and how to go on."""
 
+import json
 import re
 
 import mlflow
@@ -86,6 +87,10 @@ def test_a_run_says_each_step_and_warns_of_nothing(tmp_path):
         "made     data/03_primary: cell_table.parquet, cells.npy, dataset_summary.json, rejected_cells.csv" in printed
     )
     assert "next     kedro run --pipeline diffusion" in printed
+    summary = json.loads((project.folder / "data/03_primary/dataset_summary.json").read_text())
+    classes = ", ".join(f"{name} {number}" for name, number in summary["cells_by_class"].items())
+    assert f"classes, which are the innermost folders: {classes} " in printed
+    assert f"  classes  {classes}\n" in printed
     (tmp_path / "data/08_reporting/figure_0_dataset.png").unlink()
     printed = project.succeeds("run", "--pipeline", "data_processing", "--only-missing-outputs")
     assert "made     data/08_reporting: figure_0_dataset.png" in printed

@@ -443,13 +443,15 @@ def test_synthetic_cells_of_another_size_are_refused(validated):
     assert "trained on other cells" in message
 
 
-def test_guidance_needs_label_dropout_and_is_chosen_by_validation_cells(validated):
+def test_guidance_needs_something_to_go_away_from_and_is_chosen_by_validation_cells(validated):
     arguments = ("run", "--pipeline", "guidance")
     by_cell = "data_processing.split.strategy=cell"
     validated.succeeds("run", "--pipeline", "data_processing", "--params", by_cell)
+    to_export = ("run", "--pipeline", "diffusion", "--to-nodes", "diffusion.export_ddpm", "--params")
+    always_told = "diffusion.training.label_dropout=0,diffusion.training.guide_epochs=null,diffusion.training.epochs=1"
+    validated.succeeds(*to_export, f"{always_told},diffusion.sampling.guidance=1")
     assert "diffusion.training.label_dropout" in validated.fails(*arguments)
-    trained = "diffusion.training.label_dropout=0.2,diffusion.training.epochs=1"
-    validated.succeeds("run", "--pipeline", "diffusion", "--to-nodes", "diffusion.export_ddpm", "--params", trained)
+    validated.succeeds(*to_export, "diffusion.training.label_dropout=0.2,diffusion.training.epochs=1")
     assert "set diffusion.sampling.guidance to" in validated.succeeds(*arguments)
     table = pd.read_csv(validated.folder / "data/08_reporting/guidance_scales.csv")
     assert table["chosen"].sum() == 1

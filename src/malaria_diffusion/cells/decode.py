@@ -11,6 +11,8 @@ from PIL import Image, ImageOps
 
 # 4096 x 4096; a cell crop is four orders of magnitude smaller, a decompression bomb larger
 MAX_PIXELS = 2**24
+# what cameras and file formats store grey levels in
+BITS = (8, 10, 12, 14, 16)
 PHANTOM_KEY = "phantom"
 # what a PNG file that a model has made says of itself
 SOURCE_KEY, SYNTHETIC = "Source", "synthetic"
@@ -25,8 +27,9 @@ class Decoded(NamedTuple):
 
     Attributes:
         pixels: uint8, (3, S, S), RGB.
-        width: Original width in pixels.
-        height: Original height in pixels.
+        width: Original width in pixels, upright.
+        height: Original height in pixels, upright.
+        bits: The first of `BITS` that hold every grey level of the file; 8 but for 16-bit greyscale.
         phantom: Whether the file says that it was drawn and not photographed.
         synthetic: Whether it says that a model has made it.
     """
@@ -34,12 +37,17 @@ class Decoded(NamedTuple):
     pixels: NDArray[np.uint8]
     width: int
     height: int
+    bits: int
     phantom: bool
     synthetic: bool
 
 
 def decode(
-    data: bytes, size: int, background: tuple[int, int, int] = (0, 0, 0), common_side: int | None = None
+    data: bytes,
+    size: int,
+    background: tuple[int, int, int] = (0, 0, 0),
+    common_side: int | None = None,
+    bits: int = 16,
 ) -> Decoded:
     """Decode, pad to a square and resize.
 
@@ -52,9 +60,10 @@ def decode(
         background: RGB colour around the object and under transparent pixels, 0 to 255.
         common_side: Side in original pixels of the square that becomes S x S. None: each image's own larger
             side, so that it fills the frame. A number: the same for all, so that sizes stay comparable.
+        bits: Of 16-bit greyscale those in use: 2^bits - 1 becomes 255, and what is brighter too.
 
     Raises:
-        RejectedImage: the bytes are empty, unreadable, too large, or show nothing but background.
+        RejectedImage: the bytes are empty, unreadable, too large, too thin, or show nothing but background.
     """
     if not data:
         raise RejectedImage("empty file")
@@ -68,7 +77,9 @@ def decode(
             phantom = PHANTOM_KEY in opened.info
             synthetic = opened.info.get(SOURCE_KEY) == SYNTHETIC
             ImageOps.exif_transpose(opened, in_place=True)
-            image = _to_rgb(opened, background)
+            width, height = opened.size
+            found = _bits_of(opened)
+            image = _to_rgb(opened, background, bits)
     except RejectedImage:
         raise
     except Image.DecompressionBombError as error:
@@ -80,7 +91,7 @@ def decode(
 
     if all(low == high == value for (low, high), value in zip(image.getextrema(), background, strict=True)):
         raise RejectedImage("nothing but background")
-    return Decoded(fit(image, size, background, common_side), width, height, phantom, synthetic)
+    return Decoded(fit(image, size, background, common_side), width, height, found, phantom, synthetic)
 
 
 def fit(
@@ -98,13 +109,15 @@ def fit(
         uint8, (3, size, size).
 
     Raises:
-        RejectedImage: the image is larger than `common_side`.
+        RejectedImage: the image is larger than `common_side`, or would be thinner than one pixel.
     """
     side = max(image.size)
     if common_side is not None:
         if side > common_side:
             raise RejectedImage(f"larger than common_side: {side} px, at most {common_side} px")
         side = common_side
+    if min(image.size) * size < side:
+        raise RejectedImage(f"too thin: {image.width} x {image.height} pixels, less than one of {size} once resized")
     if image.size != (side, side):
         canvas = Image.new("RGB", (side, side), background)
         canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
@@ -112,9 +125,18 @@ def fit(
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
 
 
-def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+def _bits_of(image: Image.Image) -> int:
+    if not image.mode.startswith("I;16"):
+        return 8
+    top = int(np.asarray(image).max())
+    return next(bits for bits in BITS if top < 2**bits)
+
+
+def _to_rgb(image: Image.Image, background: tuple[int, int, int], bits: int) -> Image.Image:
     if image.mode.startswith("I;16"):  # Pillow's own conversion would clip at 255
-        return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
+        top = 2**bits - 1
+        levels = np.minimum(np.asarray(image), top).astype(np.uint32) * 255 // top
+        return Image.fromarray(levels.astype(np.uint8)).convert("RGB")
     if image.mode in {"I", "F"}:
         raise RejectedImage(f"32-bit greyscale (mode {image.mode}) has no known range: store it with 8 or 16 bits")
     if image.has_transparency_data:

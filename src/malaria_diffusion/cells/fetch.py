@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,8 +11,9 @@ from urllib.parse import urlsplit
 import fsspec
 from tqdm.auto import tqdm
 
+from malaria_diffusion.cells.archive import FolderSource
 from malaria_diffusion.cells.errors import CellsError
-from malaria_diffusion.files import remove
+from malaria_diffusion.files import remove, replace
 
 CHUNK_BYTES = 2**20
 
@@ -35,7 +37,7 @@ def is_url(location: str) -> bool:
 
 
 def fetch(url: str, folder: Path, published: Published | None = None) -> Path:
-    """Return the local copy of `url`, downloading it into `folder` if it is not there yet.
+    """Return the local copy of `url`, downloading it into `folder` if no usable one is there yet.
 
     Args:
         url: Any URL fsspec understands, of a zip archive or (without the suffix .zip) a folder.
@@ -43,8 +45,8 @@ def fetch(url: str, folder: Path, published: Published | None = None) -> Path:
         published: Size and sha256 the copy must have; None if the publisher states none.
 
     Raises:
-        CellsError: the download failed, or the copy is not the published file. Nothing is left behind
-            under the final name.
+        CellsError: the download failed, or the copy is not the published file, or neither a zip archive nor a folder
+            with images. Nothing is left behind under the final name.
     """
     parts = urlsplit(url)
     # the address is part of the name: two sources called cells.zip must not be taken for each other
@@ -53,7 +55,7 @@ def fetch(url: str, folder: Path, published: Published | None = None) -> Path:
     target = folder / f"{Path(name).stem}-{key}{Path(name).suffix}"
     if published is not None and target.suffix != ".zip":
         raise CellsError(f"{url}: size and sha256 are published of a folder; they can be checked of a .zip only")
-    if target.exists():
+    if target.exists() and _is_usable(target):
         return target
     folder.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".part")
@@ -72,8 +74,28 @@ def fetch(url: str, folder: Path, published: Published | None = None) -> Path:
         ) from error
     if published is not None:
         _check(url, partial, published)
-    partial.replace(target)
+    if not _is_usable(partial):
+        found = f"a file that begins with {_beginning(partial)!r}" if partial.is_file() else "a folder without an image"
+        remove(partial)
+        raise CellsError(
+            f"{url}: gave {found}, expected a zip archive or a folder of class folders; if it is the page of a server "
+            "that wants you to sign in, fetch the images by other means and give their path with --params "
+            "raw_cells=PATH"
+        )
+    replace(partial, target)
     return target
+
+
+def _is_usable(copy: Path) -> bool:
+    """Whether it is a zip archive or a folder with an image, which a page about signing in is not."""
+    if copy.is_dir():
+        return any(entry.is_image for entry in FolderSource(copy).entries())
+    return zipfile.is_zipfile(copy)
+
+
+def _beginning(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.read(40).decode(errors="replace")
 
 
 def _download_file(url: str, target: Path) -> None:

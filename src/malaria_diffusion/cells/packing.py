@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,8 +18,9 @@ from pydantic import Field
 from tqdm.auto import tqdm
 
 from malaria_diffusion.cells.archive import Entry, ImageSource
-from malaria_diffusion.cells.decode import Decoded, RejectedImage, decode
+from malaria_diffusion.cells.decode import BITS, Decoded, RejectedImage, decode
 from malaria_diffusion.cells.errors import CellsError
+from malaria_diffusion.files import remove
 from malaria_diffusion.parameters import Parameters
 
 T = TypeVar("T")
@@ -39,11 +40,16 @@ class PackingParameters(Parameters):
         size: Side S of the packed images in pixels; a multiple of 8, as the network halves it.
         background: RGB colour outside the object, 0 to 255.
         common_side: None: every crop fills the frame. A number: this many original pixels become S for all.
+        follow_links: Whether links that lead out of the folder of images are read; those that stay inside always are.
+        conflicting_labels: What becomes of a file that lies under two labels: every copy is left out, or all images
+            are refused.
     """
 
     size: int = Field(ge=16, le=512, multiple_of=8)
     background: tuple[_Level, _Level, _Level] = (0, 0, 0)
     common_side: int | None = Field(default=None, ge=16)
+    follow_links: bool = False
+    conflicting_labels: Literal["leave_out", "refuse"] = "leave_out"
 
 
 class PackedCells(NamedTuple):
@@ -52,54 +58,105 @@ class PackedCells(NamedTuple):
     Attributes:
         cells: uint8 memory map, (N, 3, S, S), RGB.
         table: One row an image, in the order of `cells`: path, name, label, width, height, sha256, phantom, synthetic.
-        rejected: One row an image left out: path, reason.
+        rejected: One row an image left out, in the order of their paths: path, reason.
+        bits: What the grey levels of 16-bit images were taken for, see `decode`; 8 where there are none.
     """
 
     cells: NDArray[np.uint8]
     table: pd.DataFrame
     rejected: pd.DataFrame
+    bits: int
+
+
+class _MoreBits(Exception):  # noqa: N818  (not a failure: packing starts again)
+    """An image is brighter than what was taken for the brightest level."""
+
+    def __init__(self, bits: int) -> None:
+        super().__init__(bits)
+        self.bits = bits
 
 
 def pack_cells(source: ImageSource, parameters: PackingParameters, target: Path) -> PackedCells:
     """Decode every image of `source` into the .npy file `target`.
 
     Memory does not grow with the number of images (but for the table): images are decoded in a few threads,
-    Pillow releasing the interpreter, and appended in the order of their paths.
+    Pillow releasing the interpreter, and appended in the order of their paths. 16-bit images of all classes are scaled
+    alike, by the bits that the brightest of them needs; one that needs more than those before it starts the work anew.
 
     Raises:
-        CellsError: there is no class, or a class without a usable image.
+        CellsError: there is no class, a class without a usable image, a folder that cannot be read, or (with
+            `conflicting_labels` "refuse") a file under two labels.
     """
-    entries = source.entries()
-    classes = sorted({entry.label for entry in entries if entry.refused is None and entry.label and entry.is_image})
-    folders = source.folders()
-    leaves = folders - {str(parent) for folder in folders for parent in PurePosixPath(folder).parents}
+    entries = source.entries(parameters.follow_links)
+    # a class whose files are all refused is one that is missing, not one that is not there
+    classes = sorted({entry.label for entry in entries if entry.label and entry.is_image})
+    _check_folders(source, entries, parameters.follow_links)
+    if not classes:
+        raise CellsError(
+            f"{source.location}: found no class folder; expected a folder of images at least, whose name is the class"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    bits = BITS[0]
+    while True:
+        try:
+            table, rejected = _pack(source, entries, parameters, target, bits)
+            break
+        except _MoreBits as found:
+            bits = found.bits
+    for name in classes:
+        if table.empty or not (table["label"] == name).any():
+            remove(target)
+            in_class = [reason for path, reason in rejected.items() if PurePosixPath(path).parent.name == name]
+            reasons = pd.Series(in_class).value_counts().head(3).to_dict()
+            raise CellsError(f"{source.location}: class folder {name!r} has no usable image; rejected were {reasons}")
+    listed = pd.DataFrame(sorted(rejected.items()), columns=["path", "reason"], dtype=object)
+    return PackedCells(np.load(target, mmap_mode="r"), table, listed, bits)
+
+
+def _check_folders(source: ImageSource, entries: Sequence[Entry], follow_links: bool) -> None:
+    """Every innermost folder is a class, so it must be readable and hold an image."""
+    folders = source.folders(follow_links)
+    for folder, refused in sorted(folders.items()):
+        if refused is not None:
+            raise CellsError(
+                f"{source.location}: folder {folder!r} may be a class and would be left out: {refused}; mend that, "
+                "or remove the folder"
+            )
+    leaves = folders.keys() - {str(parent) for folder in folders for parent in PurePosixPath(folder).parents}
     without = sorted(leaves - {str(PurePosixPath(entry.path).parent) for entry in entries if entry.is_image})
     if without:
         raise CellsError(
             f"{source.location}: folder {without[0]!r} holds no image, but every innermost folder is a class; remove "
             "it or fill it"
         )
-    if not classes:
-        raise CellsError(
-            f"{source.location}: found no class folder; expected a folder of images at least, whose name is the class"
-        )
 
+
+def _pack(
+    source: ImageSource, entries: Sequence[Entry], parameters: PackingParameters, target: Path, bits: int
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Write the array; return the table of its rows, and why each of the other paths was left out."""
     kept: list[dict[str, object]] = []
-    rejected: list[dict[str, str]] = []
-    seen: dict[str, str] = {}
-    target.parent.mkdir(parents=True, exist_ok=True)
+    rejected: dict[str, str] = {}
+    seen: dict[str, Entry] = {}
+    conflicting: dict[str, str] = {}
+    shape = (3, parameters.size, parameters.size)
 
     def usable() -> Iterator[NDArray[np.uint8]]:
-        work = lambda entry: _decode_entry(source, entry, parameters)  # noqa: E731
+        work = lambda entry: _decode_entry(source, entry, parameters, bits)  # noqa: E731
         for entry, outcome in tqdm(_in_order(work, entries), total=len(entries), desc="packing cells", unit="image"):
             if isinstance(outcome, RejectedImage):
-                rejected.append({"path": entry.path, "reason": str(outcome)})
+                rejected[entry.path] = str(outcome)
                 continue
             sha256, decoded = outcome
-            if sha256 in seen:
-                rejected.append({"path": entry.path, "reason": f"byte-identical: to {seen[sha256]}"})
+            if decoded.bits > bits:
+                raise _MoreBits(decoded.bits)
+            if (first := seen.setdefault(sha256, entry)) is not entry:
+                rejected[entry.path] = f"byte-identical: to {first.path}"
+                if first.label != entry.label:
+                    conflicting.setdefault(sha256, entry.path)
+                    rejected[entry.path] = f"conflicting labels: the same file as {first.path}"
+                    rejected[first.path] = f"conflicting labels: the same file as {entry.path}"
                 continue
-            seen[sha256] = entry.path
             kept.append(
                 {
                     "path": entry.path,
@@ -114,19 +171,27 @@ def pack_cells(source: ImageSource, parameters: PackingParameters, target: Path)
             )
             yield decoded.pixels
 
-    _append_npy(target, usable(), (3, parameters.size, parameters.size))
+    _append_npy(target, usable(), shape)
     table = pd.DataFrame(kept)
-    refused = pd.DataFrame(rejected, columns=["path", "reason"])
-    for name in classes:
-        if table.empty or not (table["label"] == name).any():
-            target.unlink()
-            reasons = refused["reason"].value_counts().head(3).to_dict()
-            raise CellsError(f"{source.location}: class folder {name!r} has no usable image; rejected were {reasons}")
-    return PackedCells(np.load(target, mmap_mode="r"), table, refused)
+    if conflicting and parameters.conflicting_labels == "refuse":
+        remove(target)
+        sha256, path = next(iter(conflicting.items()))
+        raise CellsError(
+            f"{source.location}: {seen[sha256].path} and {path} are the same file under two labels "
+            f"({len(conflicting)} such files in all); delete the wrong copies, or leave all of them out with "
+            "data_processing.packing.conflicting_labels=leave_out"
+        )
+    if conflicting:  # the first copy was written before the second was met
+        rows = np.flatnonzero(~table["sha256"].isin(conflicting))
+        everything, beside = np.load(target, mmap_mode="r"), target.with_suffix(".kept.npy")
+        _append_npy(beside, (everything[row] for row in rows), shape)
+        beside.replace(target)
+        table = table.iloc[rows].reset_index(drop=True)
+    return table, rejected
 
 
 def _decode_entry(
-    source: ImageSource, entry: Entry, parameters: PackingParameters
+    source: ImageSource, entry: Entry, parameters: PackingParameters, bits: int
 ) -> tuple[str, Decoded] | RejectedImage:
     if entry.refused is not None:
         return RejectedImage(entry.refused)
@@ -134,11 +199,12 @@ def _decode_entry(
         return RejectedImage("not in a class folder")
     try:
         data = source.read(entry)
-        decoded = decode(data, parameters.size, parameters.background, parameters.common_side)
+        decoded = decode(data, parameters.size, parameters.background, parameters.common_side, bits)
     except RejectedImage as error:
         return error
     except Exception as error:  # zipfile and its decompressors raise many kinds on damaged data
-        return RejectedImage(f"unreadable: {error or type(error).__name__}")
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return RejectedImage(f"unreadable: {said}")
     return hashlib.sha256(data).hexdigest(), decoded
 
 

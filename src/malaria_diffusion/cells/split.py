@@ -78,6 +78,17 @@ def keyed_uniform(seed: int, purpose: str, key: str) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
+def cell_names(table: pd.DataFrame) -> pd.Series:
+    """What tells each cell from every other: its label/name, or its path where cells of several folders share that.
+
+    Args:
+        table: Columns path, name and label, of all cells: the folders train, val and test may hold equal names.
+    """
+    short = table["label"] + "/" + table["name"]
+    stems, places = short.map(_without_suffix), table["path"].map(_without_suffix)
+    return short.where(places.groupby(stems).transform("nunique") == 1, table["path"])
+
+
 def assign_splits(table: pd.DataFrame, parameters: SplitParameters) -> pd.DataFrame:
     """Add the columns person, smear, split ("train", "val", "test") and audit (bool).
 
@@ -87,14 +98,15 @@ def assign_splits(table: pd.DataFrame, parameters: SplitParameters) -> pd.DataFr
     a class.
 
     Args:
-        table: Columns name and label.
+        table: Columns path, name and label.
         parameters: See `SplitParameters`.
 
     Raises:
         CellsError: a name tells no person, or a split lacks a class.
     """
-    names, labels = table["name"], table["label"]
-    cell_keys = [f"{label}/{name.rsplit('.', 1)[0]}" for name, label in zip(names, labels, strict=True)]
+    names = table["name"]
+    # without the file type, so that one cell in two of them is one
+    cell_keys = cell_names(table).map(_without_suffix).tolist()
     people = [person_of(name, parameters.person_patterns) for name in names]
     if not parameters.person_patterns:
         people = cell_keys
@@ -125,8 +137,7 @@ def training_rows(table: pd.DataFrame) -> pd.Series:
 
 def training_cells_fingerprint(table: pd.DataFrame) -> str:
     """Fingerprint of which cells are trained on."""
-    trained_on = table[training_rows(table)]
-    return fingerprint_names(trained_on["label"] + "/" + trained_on["name"])
+    return fingerprint_names(cell_names(table)[training_rows(table)])
 
 
 def strata(table: pd.DataFrame) -> pd.Series:
@@ -151,6 +162,10 @@ def check_splits(table: pd.DataFrame) -> None:
                     f"least two; there are {people} people in all. Give more people, larger split.val_fraction and "
                     "split.test_fraction, or another split.seed"
                 )
+
+
+def _without_suffix(name: str) -> str:
+    return name.rsplit(".", 1)[0]
 
 
 def _smear_of(name: str, pattern: str | None) -> str:

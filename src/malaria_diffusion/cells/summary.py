@@ -9,6 +9,36 @@ import pandas as pd
 from malaria_diffusion.cells.packing import PackingParameters
 from malaria_diffusion.cells.split import SPLITS, SplitParameters, strata, training_rows
 
+NAMED = 20  # classes; nobody reads more of them in a line
+
+
+def cells_by_class(table: pd.DataFrame) -> dict[str, int]:
+    """Number of cells of each class, in the order of their names."""
+    return table["label"].value_counts().sort_index().to_dict()
+
+
+def counted(by_class: dict[str, int]) -> str:
+    """Classes and their numbers in words, "A 40, B 12"; of many classes the first."""
+    more = f" and {len(by_class) - NAMED} more classes" if len(by_class) > NAMED else ""
+    return ", ".join(f"{name} {count}" for name, count in list(by_class.items())[:NAMED]) + more
+
+
+def repeated_folders(table: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Innermost folders that lie in every one of several folders, and these.
+
+    In COVID/images and Normal/images the innermost folder, which is the class, may not be what was meant.
+
+    Args:
+        table: Columns path and label.
+
+    Returns:
+        Names of the former and of the latter, sorted; both empty where there are none.
+    """
+    parents = table["path"].str.split("/").str[-3].fillna("")
+    within = table["label"].groupby(parents).agg(set)
+    common = set.intersection(*within)
+    return (sorted(common), sorted(within.index)) if len(within) > 1 and common else ([], [])
+
 
 def summarise(
     table: pd.DataFrame, rejected: pd.DataFrame, packing: PackingParameters, split: SplitParameters
@@ -36,13 +66,14 @@ def summarise(
             "people": int(part["person"].nunique()),
             "people_by_classes": of_stratum[part["person"].unique()].value_counts().to_dict(),
             "cells": len(part),
-            "cells_by_class": part["label"].value_counts().sort_index().to_dict(),
+            "cells_by_class": cells_by_class(part),
         }
     return {
         "images": images,
         "synthetic": int(table["synthetic"].sum()),
         "classes": sorted(table["label"].unique()),
         "cells": len(table),
+        "cells_by_class": cells_by_class(table),
         "people": int(table["person"].nunique()),
         "trained_on": int(training_rows(table).sum()),
         "audit": int(table["audit"].sum()),

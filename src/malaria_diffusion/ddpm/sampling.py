@@ -178,7 +178,7 @@ def _states(
     size: int,
     parameters: SamplingParameters,
     null_class: int | None,
-    guide: nn.Module | None,
+    guide: nn.Module | None = None,
 ) -> Iterator[Tensor]:
     """Walk the reverse process of the images `indices` and yield each state."""
     check_sampling(parameters, diffusion.timesteps, null_class, guide is not None)

@@ -86,6 +86,32 @@ def foreground(cells: NDArray[np.uint8], background: tuple[int, int, int], thres
     return away.max(axis=1) > threshold
 
 
+def check_foreground(
+    cells: NDArray[np.uint8], labels: pd.Series, background: tuple[int, int, int], threshold: int
+) -> None:
+    """Make sure that most cells of every class have a foreground; without one they are left out of comparisons.
+
+    Args:
+        cells: uint8, (N, 3, S, S); of each class as many are looked at as tell.
+        labels: Their classes.
+        background: See `foreground`.
+        threshold: See `foreground`.
+
+    Raises:
+        UserError: more than half of a class's cells have none.
+    """
+    places = pd.Series(np.arange(len(cells)), index=labels.to_numpy())
+    for label, rows in places.groupby(level=0):
+        looked_at = cells[rows.iloc[:: max(1, len(rows) // CELLS_AT_ONCE)].to_numpy()]
+        empty = ~foreground(looked_at, background, threshold).any(axis=(1, 2))
+        if empty.mean() > 0.5:
+            raise UserError(
+                f"validation.comparison.foreground_threshold is {threshold}, but {empty.sum()} of {len(empty)} cells "
+                f"of class {label!r} differ from the background {background} by no more than that anywhere: lower it, "
+                "correct data_processing.packing.background, or set -1 if the images have no background"
+            )
+
+
 def intensity_histograms(
     cells: NDArray[np.uint8], bins: int, background: tuple[int, int, int], threshold: int
 ) -> dict[str, NDArray[np.int64]]:

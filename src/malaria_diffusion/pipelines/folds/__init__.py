@@ -22,7 +22,13 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 plan_validation,
-                inputs=["cell_table", "params:validation.classifier", "params:validation.comparison"],
+                inputs=[
+                    "cells",
+                    "cell_table",
+                    "dataset_summary",
+                    "params:validation.classifier",
+                    "params:validation.comparison",
+                ],
                 outputs="class_names",
                 name="plan_folds",
             ),

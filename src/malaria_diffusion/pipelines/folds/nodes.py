@@ -51,7 +51,7 @@ def judge_protocols(
     """
     protocols = {FOLDS: person_folds(cell_table, folds.number, folds.seed)}
     for name, strategy in ((BY_PERSON, "person"), (BY_CELL, "cell")):
-        table = assign_splits(cell_table[["name", "label"]], split.model_copy(update={"strategy": strategy}))
+        table = assign_splits(cell_table[["path", "name", "label"]], split.model_copy(update={"strategy": strategy}))
         sides = (training_rows(table), table["split"] == "val", table["split"] == "test")
         protocols[name] = [Fold(*(np.flatnonzero(side) for side in sides))]
     weights = resolve_weights(classifier.weights, workspace)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from malaria_diffusion.cells.split import training_rows
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.evaluation.choice import balanced_rows, per_class_number
+from malaria_diffusion.evaluation.distribution import check_foreground
 from malaria_diffusion.evaluation.parameters import ClassifierParameters, ComparisonParameters
 from malaria_diffusion.figures import diffusion as figures
 
@@ -21,7 +22,11 @@ STUDIES = "utility"  # what can be run on its own needs these nodes as well
 
 
 def plan_validation(
-    cell_table: pd.DataFrame, classifier: ClassifierParameters, comparison: ComparisonParameters
+    cells: NDArray[np.uint8],
+    cell_table: pd.DataFrame,
+    dataset_summary: dict[str, Any],
+    classifier: ClassifierParameters,
+    comparison: ComparisonParameters,
 ) -> list[str]:
     """Find out, before anything is trained, whether what is asked for is possible; return the class names."""
     from malaria_diffusion.ddpm.device import resolve_device
@@ -37,6 +42,7 @@ def plan_validation(
             f"validation.comparison.positive_class is {comparison.positive_class!r}, the classes are {class_names}; "
             "name one, or null if no class is the finding"
         )
+    check_foreground(cells, cell_table["label"], tuple(dataset_summary["background"]), comparison.foreground_threshold)
     resolve_device(classifier.device)
     return class_names
 
@@ -91,7 +97,13 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 plan_validation,
-                inputs=["cell_table", "params:validation.classifier", "params:validation.comparison"],
+                inputs=[
+                    "cells",
+                    "cell_table",
+                    "dataset_summary",
+                    "params:validation.classifier",
+                    "params:validation.comparison",
+                ],
                 outputs="class_names",
                 name="plan_validation",
                 tags=STUDIES,

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from malaria_diffusion.cells.fingerprint import fingerprint_names
+from malaria_diffusion.cells.split import cell_names
 from malaria_diffusion.ddpm.parameters import SamplingParameters
 from malaria_diffusion.evaluation.classifier import resolve_weights
 from malaria_diffusion.evaluation.parameters import ClassifierParameters, ComparisonParameters, UtilityParameters
@@ -54,8 +55,8 @@ def measure_utility(
         if trial.arm is not Arm.SYNTHETIC:
             sources.append((cells[rows], labels[rows]))
         if trial.arm is Arm.AUGMENTATION:
-            names = cell_table["label"].iloc[rows] + "/" + cell_table["name"].iloc[rows]
-            fingerprint = f"{dataset_summary['fingerprint']} {fingerprint_names(names)}"
+            names = fingerprint_names(cell_names(cell_table).iloc[rows])
+            fingerprint = f"{dataset_summary['fingerprint']} {names}"
             few = (cells, labels, rows, val, len(class_names), fingerprint, dataset_summary["grey"])
             images = _generate_from(few, synthetic_lineage, sampling, generated_labels, utility, trial.seed, workspace)
             sources.append((images, generated_labels))
