@@ -6,22 +6,20 @@ import difflib
 import logging
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
-from kedro.io import CatalogProtocol, DatasetError, MemoryDataset
+from kedro.io import CatalogProtocol, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.validation import ParameterValidationError
 
 from malaria_diffusion.cells.fetch import is_url
 from malaria_diffusion.datasets.if_present import IfPresent
 from malaria_diffusion.datasets.store import check_package, check_store
-from malaria_diffusion.errors import UserError
+from malaria_diffusion.sentences import sentence, without_traceback
 from malaria_diffusion.tracking_hooks import flat
 
 logger = logging.getLogger(__name__)
@@ -51,14 +49,14 @@ class GuidanceHooks:
     def after_catalog_created(self, conf_catalog: dict[str, Any]) -> None:
         """Note the places outside this machine, and check that there are packages for them."""
         self._stores = sorted({place.rpartition("/")[0] for place in _remote_places(conf_catalog)})
-        with _without_traceback():
+        with without_traceback():
             for place in self._stores:
                 check_package(place)
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Check stores, unknown parameters, inputs, what sampling leaves to validation, and initial weights."""
-        with _without_traceback():
+        with without_traceback():
             for place in self._stores:
                 check_store(place)
         self._refuse_unknown_parameters(catalog)
@@ -70,10 +68,8 @@ class GuidanceHooks:
     @hook_impl(trylast=True)
     def on_pipeline_error(self, error: Exception) -> None:
         """End with the message, without a traceback, where a user can mend the cause."""
-        while isinstance(error, DatasetError) and isinstance(error.__cause__, Exception):  # the catalog wraps ours
-            error = error.__cause__
-        if isinstance(error, UserError):
-            raise click.ClickException(str(error)) from error
+        if said := sentence(error):
+            raise click.ClickException(said) from error
 
     def _refuse_unknown_parameters(self, catalog: CatalogProtocol) -> None:
         known = {name.removeprefix("params:") for flow in pipelines.values() for name in _parameters(flow)}
@@ -111,7 +107,7 @@ class GuidanceHooks:
 
     def _refuse_to_overwrite(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         if is_main_process() and "synthetic_images" in pipeline.all_outputs():
-            with _without_traceback():
+            with without_traceback():
                 catalog["synthetic_images"].check()
 
     def _fetch_initial_weights(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
@@ -120,7 +116,7 @@ class GuidanceHooks:
             from malaria_diffusion.evaluation.classifier import check_weights, resolve_weights
 
             classifier = catalog.load(key)
-            with _without_traceback():
+            with without_traceback():
                 check_weights(resolve_weights(classifier.weights, catalog.load("workspace")), classifier)
 
 
@@ -157,15 +153,6 @@ def is_main_process() -> bool:
 
 def _parameters(pipeline: Pipeline) -> set[str]:
     return {name for name in pipeline.inputs() if name.startswith("params:")}
-
-
-@contextmanager
-def _without_traceback() -> Iterator[None]:
-    """End with the message alone where a user can mend the cause."""
-    try:
-        yield
-    except (FileNotFoundError, UserError) as error:
-        raise click.ClickException(str(error)) from error
 
 
 def _remote_places(entries: dict[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ with warnings.catch_warnings(record=True):  # mlflow warns of a class of kedro-m
 for talkative in ("kedro_mlflow", "mlflow"):  # importing them undoes what logging.yml says of them
     logging.getLogger(talkative).setLevel(logging.WARNING)
 
+from malaria_diffusion.datasets.catalog import WholeFiles  # noqa: E402
 from malaria_diffusion.hooks import GuidanceHooks, LauncherHooks, is_main_process  # noqa: E402
 from malaria_diffusion.progress_hooks import ProgressHooks  # noqa: E402
 from malaria_diffusion.tracking_hooks import TrackingHooks  # noqa: E402
@@ -23,6 +24,7 @@ from malaria_diffusion.tracking_hooks import TrackingHooks  # noqa: E402
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",) if is_main_process() else ("kedro_mlflow", "kedro-viz")
 HOOKS = (GuidanceHooks(), LauncherHooks(), *([TrackingHooks(), ProgressHooks()] if is_main_process() else []))
 
+DATA_CATALOG_CLASS = WholeFiles
 CONFIG_LOADER_CLASS = OmegaConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
