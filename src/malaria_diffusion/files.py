@@ -56,7 +56,7 @@ def locked(path: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=1)
     except Timeout:
-        logger.info("waiting for another run that holds %s", lock.lock_file)
+        logger.info("another run is at work on %s: waiting for its end", path)
         lock.acquire()
     try:
         yield

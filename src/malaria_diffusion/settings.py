@@ -19,10 +19,17 @@ from malaria_diffusion.datasets.catalog import WholeFiles  # noqa: E402
 from malaria_diffusion.hooks import GuidanceHooks, LauncherHooks, is_main_process  # noqa: E402
 from malaria_diffusion.progress_hooks import ProgressHooks  # noqa: E402
 from malaria_diffusion.tracking_hooks import TrackingHooks  # noqa: E402
+from malaria_diffusion.turn_hooks import TurnHooks  # noqa: E402
 
 # TrackingHooks is kedro-mlflow's own hook with additions, in place of the one it would register itself
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",) if is_main_process() else ("kedro_mlflow", "kedro-viz")
-HOOKS = (GuidanceHooks(), LauncherHooks(), *([TrackingHooks(), ProgressHooks()] if is_main_process() else []))
+# of those that come first the last in this list does: what is refused does not wait for its turn
+HOOKS = (
+    *([TurnHooks()] if is_main_process() else []),
+    GuidanceHooks(),
+    LauncherHooks(),
+    *([TrackingHooks(), ProgressHooks()] if is_main_process() else []),
+)
 
 DATA_CATALOG_CLASS = WholeFiles
 CONFIG_LOADER_CLASS = OmegaConfigLoader
