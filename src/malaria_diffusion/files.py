@@ -1,9 +1,67 @@
-"""Files and folders that appear whole or not at all: written beside their place, then renamed."""
+"""Files and folders that appear whole or not at all: written beside their place, then renamed; and locks on them."""
 
 from __future__ import annotations
 
+import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def whole(place: Path) -> Iterator[Path]:
+    """A path beside `place` to write to in the `with` block, renamed to `place` at its end, or removed where it fails.
+
+    An error of the file system that names no file, as that of a full disk, is given the name of `place`.
+    """
+    beside = place.with_name(f"{place.stem}.tmp{place.suffix}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        remove(beside)
+        yield beside
+        replace(beside, place)
+    except BaseException as error:
+        remove(beside)
+        name_file(error, place)
+        raise
+
+
+def name_file(error: BaseException, path: Path) -> None:
+    """Tell an error of the file system which file it is about, if it does not know."""
+    if isinstance(error, OSError) and error.errno and error.filename is None:
+        error.filename = str(path)
+
+
+def write_array(path: Path, array: NDArray) -> None:
+    """As `numpy.save`, whose error on a full disk has no word about the disk."""
+    array = np.ascontiguousarray(array)
+    with path.open("wb") as file:
+        npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(array))
+        file.write(array.data)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes that ask for the same `path` waiting during the `with` block."""
+    lock = FileLock(path.with_name(path.name + ".lock"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        logger.info("another run is at work on %s: waiting for its end", path)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def replace(source: Path, target: Path) -> None:

@@ -6,8 +6,7 @@ import difflib
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,15 +14,15 @@ import click
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
-from kedro.io import CatalogProtocol, DatasetError, MemoryDataset
+from kedro.io import CatalogProtocol, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.validation import ParameterValidationError
 
 from malaria_diffusion.cells.fetch import is_url
 from malaria_diffusion.datasets.if_present import IfPresent
 from malaria_diffusion.datasets.store import check_package, check_store
-from malaria_diffusion.errors import UserError
 from malaria_diffusion.parameters import flat
+from malaria_diffusion.sentences import sentence, without_traceback
 
 logger = logging.getLogger(__name__)
 
@@ -59,14 +58,14 @@ class GuidanceHooks:
                     "or no: put it in quotes"
                 )
         self._stores = sorted({place.rpartition("/")[0] for place in _remote_places(conf_catalog)})
-        with _without_traceback():
+        with without_traceback():
             for place in self._stores:
                 check_package(place)
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Check stores, parameters, inputs, what sampling leaves to validation, and initial weights."""
-        with _without_traceback():
+        with without_traceback():
             for place in self._stores:
                 check_store(place)
         self._refuse_unknown_parameters(catalog)
@@ -79,10 +78,8 @@ class GuidanceHooks:
     @hook_impl(trylast=True)
     def on_pipeline_error(self, error: Exception) -> None:
         """End with the message, without a traceback, where a user can mend the cause."""
-        while isinstance(error, DatasetError) and isinstance(error.__cause__, Exception):  # the catalog wraps ours
-            error = error.__cause__
-        if isinstance(error, UserError):
-            raise click.ClickException(str(error)) from error
+        if said := sentence(error):
+            raise click.ClickException(said) from error
 
     def _refuse_unknown_parameters(self, catalog: CatalogProtocol) -> None:
         known = set[str]().union(*(_read_by(flow) for flow in pipelines.values()))
@@ -125,7 +122,7 @@ class GuidanceHooks:
 
     def _refuse_to_overwrite(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         if is_main_process() and "synthetic_images" in pipeline.all_outputs():
-            with _without_traceback():
+            with without_traceback():
                 catalog["synthetic_images"].check()
 
     def _fetch_initial_weights(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
@@ -134,7 +131,7 @@ class GuidanceHooks:
             from malaria_diffusion.evaluation.classifier import check_weights, resolve_weights
 
             classifier = catalog.load(key)
-            with _without_traceback():
+            with without_traceback():
                 check_weights(resolve_weights(classifier.weights, catalog.load("workspace")), classifier)
 
 
@@ -241,15 +238,6 @@ def _read_by(pipeline: Pipeline) -> set[str]:
 
 def _is_read(path: str, read: set[str]) -> bool:
     return any(path == key or path.startswith(key + ".") for key in read)
-
-
-@contextmanager
-def _without_traceback() -> Iterator[None]:
-    """End with the message alone where a user can mend the cause."""
-    try:
-        yield
-    except (FileNotFoundError, UserError) as error:
-        raise click.ClickException(str(error)) from error
 
 
 def _remote_places(entries: dict[str, Any]) -> list[str]:

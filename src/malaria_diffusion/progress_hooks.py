@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import time
 from itertools import groupby
 from pathlib import Path
@@ -11,7 +12,10 @@ from typing import Any
 
 import click
 import mlflow
+import yaml
+from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
+from kedro.framework.project import configure_logging
 from kedro.io import CatalogProtocol, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
@@ -34,6 +38,13 @@ NEXT = {
 
 class ProgressHooks:
     """Announces every step by its function's docstring, and closes a run with what a user wants to know then."""
+
+    @hook_impl(tryfirst=True)
+    def after_context_created(self, context: KedroContext) -> None:
+        """Take the project's logging.yml, too, where Kedro has looked for it in another folder."""
+        file = Path(context.config_loader.conf_source) / "logging.yml"
+        if "KEDRO_LOGGING_CONFIG" not in os.environ and Path.cwd() != context.project_path and file.is_file():
+            configure_logging(yaml.safe_load(file.read_text()))
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline) -> None:

@@ -15,21 +15,26 @@ with warnings.catch_warnings(record=True):  # mlflow warns of a class of kedro-m
 for talkative in ("kedro_mlflow", "mlflow"):  # importing them undoes what logging.yml says of them
     logging.getLogger(talkative).setLevel(logging.WARNING)
 
+from malaria_diffusion.datasets.catalog import WholeFiles  # noqa: E402
 from malaria_diffusion.hooks import GuidanceHooks, LauncherHooks, is_main_process  # noqa: E402
 from malaria_diffusion.lineage_hooks import LineageHooks  # noqa: E402
 from malaria_diffusion.progress_hooks import ProgressHooks  # noqa: E402
 from malaria_diffusion.tracking_hooks import TrackingHooks  # noqa: E402
+from malaria_diffusion.turn_hooks import TurnHooks  # noqa: E402
 
 # TrackingHooks is kedro-mlflow's own hook with additions, in place of the one it would register itself
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",) if is_main_process() else ("kedro_mlflow", "kedro-viz")
-# those that look before any work are called last first
+# of those that come first the last in this list does: what is refused does not wait for its turn, and what lies there
+# is looked at when it has come
 HOOKS = (
     LineageHooks(),
+    *([TurnHooks()] if is_main_process() else []),
     GuidanceHooks(),
     LauncherHooks(),
     *([TrackingHooks(), ProgressHooks()] if is_main_process() else []),
 )
 
+DATA_CATALOG_CLASS = WholeFiles
 CONFIG_LOADER_CLASS = OmegaConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

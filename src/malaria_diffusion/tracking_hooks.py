@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
+import os
 import platform
 import shlex
+import signal
 import sys
+import threading
+from contextlib import chdir
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import mlflow
 from kedro.framework.context import KedroContext
@@ -23,11 +29,18 @@ from mlflow.exceptions import MlflowException
 from pydantic import BaseModel
 
 from malaria_diffusion.cells.fingerprint import fingerprint_json
+from malaria_diffusion.datasets.if_present import IfPresent
+from malaria_diffusion.datasets.result import Result
+from malaria_diffusion.errors import UserError
+from malaria_diffusion.files import locked, whole
 from malaria_diffusion.parameters import flat
 from malaria_diffusion.pipelines import tracking
+from malaria_diffusion.sentences import without_traceback
 from malaria_diffusion.tracking_server import check_server
 
 logger = logging.getLogger(__name__)
+
+RUN_ID = "MLFLOW_RUN_ID"
 
 # what of `kedro run` makes it another command; parameters are compared besides
 COMMAND = (
@@ -52,10 +65,18 @@ class TrackingHooks(MlflowHook):
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Connect to the tracking server, or stop at once."""
-        with check_server(context.config_loader["mlflow"]["server"]["mlflow_tracking_uri"]):
+        config = context.config_loader["mlflow"]
+        # MLflow puts artefacts of a database into a folder of the working directory that it connects in
+        with (
+            check_server(config["server"]["mlflow_tracking_uri"], context.project_path) as uri,
+            chdir(context.project_path),
+        ):
+            config["server"]["mlflow_tracking_uri"] = uri
+            context.config_loader["mlflow"] = config
             super().after_context_created(context)
 
     @hook_impl
+    @without_traceback()
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Open the MLflow run, or the one of the same command that did not finish, and say what it is."""
         workspace = catalog.load("workspace")
@@ -63,10 +84,12 @@ class TrackingHooks(MlflowHook):
         self._catalog = catalog
         command = {name: run_params[name] for name in COMMAND}
         self._signature = fingerprint_json([command, _plain(catalog.load("parameters")), _data(pipeline, catalog)])
-        runs = self._read_open_runs()
-        if _can_be_continued(runs.get(self._signature)):
-            self.mlflow_config.tracking.run.id = runs[self._signature]
-            logger.info("continuing MLflow run %s", runs[self._signature])
+        open_run = self._read_open_runs().get(self._signature)
+        if given := os.environ.get(RUN_ID):
+            _check_given_run(given, self.mlflow_config.tracking.experiment.name)
+        elif _can_be_continued(open_run):
+            self.mlflow_config.tracking.run.id = open_run
+            logger.info("continuing MLflow run %s", open_run)
         parameters = {name: _plain(catalog.load(name)) for name in pipeline.inputs() if name.startswith("params:")}
         self._title = partial(_title, run_params, parameters)
         self.mlflow_config.tracking.run.name = self._title()
@@ -77,7 +100,8 @@ class TrackingHooks(MlflowHook):
         )
         if not self._is_mlflow_enabled:
             return
-        self._write_open_runs(runs | {self._signature: self.run_id})
+        self._end_when_stopped()
+        self._change_open_runs({self._signature: self.run_id})
         tags = {
             "environment": run_params["env"] or "local",
             "pipeline": names.replace("__default__", "study"),
@@ -114,9 +138,17 @@ class TrackingHooks(MlflowHook):
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
-        """Say which data the run is about once they are there, and register a model that is finished."""
-        if not (self._is_mlflow_enabled and mlflow.active_run()):
+        """Keep results as artefacts, say which data the run is about, and register a model that is finished.
+
+        Kedro calls this in the thread of the node, which has the MLflow run, whatever thread has saved.
+        """
+        if not self._is_mlflow_enabled:
             return
+        entry = self._catalog[dataset_name]
+        if isinstance(entry, IfPresent):
+            entry = entry.wrapped
+        if isinstance(entry, Result):
+            entry.log(self.run_id)
         if dataset_name == "dataset_summary":
             self._describe_data(data)
         elif dataset_name in ("ddpm", "yolo_classifier"):
@@ -128,9 +160,36 @@ class TrackingHooks(MlflowHook):
         super().after_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
         while mlflow.active_run() and not self._already_active_mlflow:  # it opened once more for every node
             mlflow.end_run()
-        runs = self._read_open_runs()
-        runs.pop(self._signature, None)
-        self._write_open_runs(runs)
+        atexit.unregister(self._end_as_killed)
+        self._change_open_runs({self._signature: None})
+
+    @hook_impl
+    def on_pipeline_error(
+        self, error: Exception, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
+        """Close the MLflow run as failed; where that fails too, as on a full disk, the first error is told."""
+        atexit.unregister(self._end_as_killed)
+        try:
+            super().on_pipeline_error(error=error, run_params=run_params, pipeline=pipeline, catalog=catalog)
+        except Exception as another:  # of databases, servers and disks
+            logger.warning("the MLflow run %s could not be closed (%s)", self.run_id, another)
+
+    def _end_when_stopped(self) -> None:
+        """Have Ctrl-C and SIGTERM end the MLflow run as killed; Kedro's hooks learn of exceptions only."""
+        if self._already_active_mlflow:
+            return
+        atexit.register(self._end_as_killed)  # runs before MLflow's own, which would say that the run is finished
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if in_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, _exit)
+
+    def _end_as_killed(self) -> None:
+        try:
+            while mlflow.active_run():
+                mlflow.end_run("KILLED")
+            mlflow.MlflowClient().set_terminated(self.run_id, "KILLED")  # if another thread has opened it
+        except Exception as error:  # of databases, servers and disks
+            logger.warning("the MLflow run %s could not be closed (%s)", self.run_id, error)
 
     def _describe_data(self, dataset_summary: dict[str, Any]) -> None:
         mlflow.set_tags(
@@ -160,12 +219,21 @@ class TrackingHooks(MlflowHook):
         logger.info("models:/%s is this model in MLflow's registry", registered)
 
     def _read_open_runs(self) -> dict[str, str]:
-        return json.loads(self._open_runs.read_text()) if self._open_runs.exists() else {}
+        if not self._open_runs.exists():
+            return {}
+        try:
+            return dict(json.loads(self._open_runs.read_text()))
+        except (ValueError, TypeError):
+            logger.warning(
+                "%s is damaged and written anew: a run that was killed goes on with its work, in a new MLflow run",
+                self._open_runs,
+            )
+            return {}
 
-    def _write_open_runs(self, runs: dict[str, str]) -> None:
-        beside = self._open_runs.with_suffix(".tmp")
-        beside.write_text(json.dumps(runs))
-        beside.replace(self._open_runs)
+    def _change_open_runs(self, changes: dict[str, str | None]) -> None:
+        with locked(self._open_runs), whole(self._open_runs) as beside:
+            runs = self._read_open_runs() | changes
+            beside.write_text(json.dumps({signature: run for signature, run in runs.items() if run}))
 
 
 def installed_packages() -> list[str]:
@@ -205,6 +273,30 @@ def _lineage(pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, Any] | N
     if "synthetic_lineage" in pipeline.inputs():
         return catalog.load("synthetic_lineage")
     return json.loads((catalog.load("ddpm") / "lineage.json").read_text()) if "ddpm" in pipeline.inputs() else None
+
+
+def _check_given_run(run_id: str, experiment: str) -> None:
+    """Make sure that the run which the environment names, as an outer `mlflow run` does, is one of ours.
+
+    Raises:
+        UserError: there is no such run, or it belongs to another experiment.
+    """
+    try:
+        run = mlflow.MlflowClient().get_run(run_id)
+        found = repr(mlflow.get_experiment(run.info.experiment_id).name)
+    except MlflowException:
+        found = "no such run"
+    if found != repr(experiment):
+        raise UserError(
+            f"{RUN_ID}={run_id}: found {found}, expected a run of the experiment {experiment!r}; unset {RUN_ID}, or "
+            "give its experiment as tracking.experiment.name in conf/local/mlflow.yml"
+        )
+
+
+def _exit(number: int, frame: FrameType | None) -> NoReturn:
+    """End as Ctrl-C does, files being cleaned up; a second signal kills."""
+    signal.signal(number, signal.SIG_DFL)
+    sys.exit(128 + number)
 
 
 def _can_be_continued(run_id: str | None) -> bool:

@@ -29,12 +29,12 @@ def folder(tmp_path):
 
 @pytest.fixture
 def here(url, tmp_path):
-    return FinishedPath(filepath=url, cache=str(tmp_path / "here"))
+    return FinishedPath(filepath=url, cache={"path": str(tmp_path / "here")})
 
 
 @pytest.fixture
 def elsewhere(url, tmp_path):
-    return FinishedPath(filepath=url, cache=str(tmp_path / "elsewhere"))
+    return FinishedPath(filepath=url, cache={"path": str(tmp_path / "elsewhere")})
 
 
 def content(path):
@@ -53,8 +53,8 @@ def test_a_folder_arrives_elsewhere_under_its_name(here, elsewhere, folder):
 
 def test_a_file_keeps_its_name_and_suffix(url, tmp_path, folder):
     place = url.replace("ddpm", "classifier.pt")
-    FinishedPath(filepath=place, cache=str(tmp_path / "here")).save(folder / "lineage.json")
-    loaded = FinishedPath(filepath=place, cache=str(tmp_path / "elsewhere")).load()
+    FinishedPath(filepath=place, cache={"path": str(tmp_path / "here")}).save(folder / "lineage.json")
+    loaded = FinishedPath(filepath=place, cache={"path": str(tmp_path / "elsewhere")}).load()
     assert (loaded.name, loaded.read_text()) == ("classifier.pt", "first")
 
 

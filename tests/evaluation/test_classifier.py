@@ -428,7 +428,7 @@ def test_missing_weights_are_one_clear_sentence(tmp_path, monkeypatch, weights, 
         raise requests.ConnectionError
 
     monkeypatch.setattr(requests, "head", offline)
-    with pytest.raises(FileNotFoundError, match=rf"{weights}.*{reason}.*`validation\.classifier\.weights`") as caught:
+    with pytest.raises(UserError, match=rf"{weights}.*{reason}.*`validation\.classifier\.weights`") as caught:
         resolve_weights(weights, tmp_path)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())

@@ -460,7 +460,7 @@ def test_guidance_needs_something_to_go_away_from_and_is_chosen_by_validation_ce
 
 def test_nothing_is_written_outside_data_and_mlflow(validated):
     found = {path.name for path in validated.folder.iterdir()}
-    made = {"data", "mlflow.db", "mlruns", "mlartifacts", ".viz"}
+    made = {"data", "mlflow.db", "mlflow.db.lock", "mlruns", "mlartifacts", ".viz"}
     given = {"pyproject.toml", "requirements.txt", "README.md", ".telemetry", "conf", "notebooks", "src"}
     assert found <= made | given
     with sqlite3.connect(validated.folder / "mlflow.db") as database:

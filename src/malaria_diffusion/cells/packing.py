@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from malaria_diffusion.cells.archive import Entry, ImageSource
 from malaria_diffusion.cells.decode import BITS, Decoded, RejectedImage, decode
 from malaria_diffusion.cells.errors import CellsError
-from malaria_diffusion.files import remove
+from malaria_diffusion.files import name_file, remove
 from malaria_diffusion.parameters import Parameters
 
 T = TypeVar("T")
@@ -231,13 +231,18 @@ def _append_npy(target: Path, rows: Iterable[NDArray[np.uint8]], shape: tuple[in
         npy.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)})
         return file.tell()
 
-    with target.open("wb") as file:
-        start = write_header(0)
-        count = 0
-        for row in rows:
-            file.write(np.ascontiguousarray(row).data)
-            count += 1
-        file.seek(0)
-        # numpy pads the header so that the first axis can grow; without that the file would be garbage
-        if write_header(count) != start:
-            raise RuntimeError(f"{target}: the header of {count} images does not fit the {start} bytes kept for it")
+    try:
+        with target.open("wb") as file:
+            start = write_header(0)
+            count = 0
+            for row in rows:
+                file.write(np.ascontiguousarray(row).data)
+                count += 1
+            file.seek(0)
+            # numpy pads the header so that the first axis can grow; without that the file would be garbage
+            if write_header(count) != start:
+                raise RuntimeError(f"{target}: the header of {count} images does not fit the {start} bytes kept for it")
+    except BaseException as error:
+        remove(target)
+        name_file(error, target)
+        raise

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 
 from malaria_diffusion.cells.decode import PHANTOM_KEY, SOURCE_KEY, SYNTHETIC
 from malaria_diffusion.cells.errors import CellsError
-from malaria_diffusion.files import remove, replace
+from malaria_diffusion.files import whole
 from malaria_diffusion.parameters import escaped
 
 MANIFEST = "manifest.json"
@@ -74,10 +74,7 @@ def publish(images: SyntheticImages, target: Path) -> None:
         CellsError: something else is at `target`.
     """
     check_target(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(target.name + ".tmp")
-    remove(beside)
-    try:
+    with whole(target) as beside:
         if _is_zip(target):
             with zipfile.ZipFile(beside, "w") as archive:
                 for name, content in _files(images):
@@ -89,9 +86,6 @@ def publish(images: SyntheticImages, target: Path) -> None:
                 path = beside / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
-        replace(beside, target)
-    finally:
-        remove(beside)
 
 
 def check_target(target: Path) -> None:

@@ -16,21 +16,23 @@ from PIL import Image
 
 from malaria_diffusion.cells.fetch import is_url
 from malaria_diffusion.datasets.store import Store
-from malaria_diffusion.files import remove, replace
+from malaria_diffusion.files import whole, write_array
+
+# of the project where the catalog says so: Kedro sees to relative paths under the key `path`
+CACHE = {"path": "data/02_intermediate/store"}
 
 
 class FinishedPath(AbstractDataset[Path, Path]):
     """A file or folder, passed from node to node as its path.
 
     Saving copies the given file or folder beside its place and renames it, so that a save that fails leaves the
-    earlier artefact as it was. Where the place is a URL, the path is that of a local copy, see `datasets.store`.
+    earlier artefact as it was. Where the place is a URL, the path is that of a local copy, see `datasets.store`, in the
+    folder that `cache` has under "path".
     """
 
-    def __init__(
-        self, *, filepath: str, cache: str = "data/02_intermediate/store", metadata: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, *, filepath: str, cache: dict[str, str] = CACHE, metadata: dict[str, Any] | None = None) -> None:
         self._filepath = filepath
-        self._store = Store(filepath, Path(cache)) if is_url(filepath) else None
+        self._store = Store(filepath, Path(cache["path"])) if is_url(filepath) else None
         self.metadata = metadata
 
     def load(self) -> Path:
@@ -49,11 +51,8 @@ class FinishedPath(AbstractDataset[Path, Path]):
             self._store.save(data)
             return
         place = Path(self._filepath)
-        beside = place.with_name(place.name + ".tmp")
-        remove(beside)
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(data, beside) if data.is_dir() else shutil.copy2(data, beside)
-        replace(beside, place)
+        with whole(place) as beside:
+            shutil.copytree(data, beside) if data.is_dir() else shutil.copy2(data, beside)
 
     def _exists(self) -> bool:
         return self._store.exists() if self._store else Path(self._filepath).exists()
@@ -75,13 +74,11 @@ class MemoryMap(AbstractDataset[NDArray, NDArray]):
 
     def save(self, data: NDArray) -> None:
         """Move the file of a memory map into place, or write another array beside it and rename."""
-        self._filepath.parent.mkdir(parents=True, exist_ok=True)
-        beside = self._filepath.with_suffix(".tmp.npy")
-        if isinstance(data, np.memmap) and data.filename:
-            shutil.move(data.filename, beside)
-        else:
-            np.save(beside, data)
-        beside.replace(self._filepath)
+        with whole(self._filepath) as beside:
+            if isinstance(data, np.memmap) and data.filename:
+                shutil.move(data.filename, beside)
+            else:
+                write_array(beside, data)
 
     def preview(self, rows: int = 8, columns: int = 12) -> ImagePreview:
         """Images from all over the file on one sheet: a PNG in base64, which kedro viz shows."""

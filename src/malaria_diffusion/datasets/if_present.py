@@ -19,6 +19,11 @@ class IfPresent(AbstractDataset[Any, Any]):
         if hasattr(self._dataset, "preview"):  # of which kedro viz reads the signature
             self.preview = self._dataset.preview
 
+    @property
+    def wrapped(self) -> AbstractDataset[Any, Any]:
+        """The entry of what may be there."""
+        return self._dataset
+
     def load(self) -> Any | None:
         """What was saved, or None."""
         return self._dataset.load() if self._dataset.exists() else None

@@ -9,25 +9,27 @@ from kedro.io import AbstractDataset, DatasetError
 
 from malaria_diffusion.cells.archive import ImageSource, open_source
 from malaria_diffusion.cells.fetch import Published, fetch, is_url
+from malaria_diffusion.files import locked
 
 
 class RawCells(AbstractDataset[None, ImageSource]):
     """A zip archive or folder of class folders, local or behind any URL fsspec understands.
 
-    A URL is fetched once into `cache`; what `published` says of it (size in bytes, sha256) is checked.
+    A URL is fetched once into the folder that `cache` has under "path" (a key whose relative paths Kedro takes to be of
+    the project, wherever the command is given); what `published` says of it (size in bytes, sha256) is checked.
     """
 
     def __init__(
         self,
         *,
         filepath: str,
-        cache: str,
+        cache: dict[str, str],
         published: dict[str, dict[str, Any]] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         # nobody expands ~ in --params raw_cells=~/cells
         self._location = str(filepath) if is_url(str(filepath)) else str(Path(str(filepath)).expanduser())
-        self._cache = Path(cache)
+        self._cache = Path(cache["path"])
         self._published = {url: Published(**stated) for url, stated in (published or {}).items()}
         self.metadata = metadata
 
@@ -35,7 +37,9 @@ class RawCells(AbstractDataset[None, ImageSource]):
         """Open the source, fetching it first if it is remote."""
         location = self._location
         if is_url(location):
-            return open_source(fetch(location, self._cache, self._published.get(location)))
+            with locked(self._cache / "downloads"):
+                local = fetch(location, self._cache, self._published.get(location))
+            return open_source(local)
         return open_source(Path(location))
 
     def save(self, data: None) -> NoReturn:

@@ -12,9 +12,10 @@ from kedro.io import AbstractDataset
 
 
 class Result(AbstractDataset[Any, Any]):
-    """A table, figure, page or JSON file that is also logged as an artefact of the active MLflow run.
+    """A table, figure, page or JSON file that is also an artefact of the MLflow run that makes it.
 
-    As kedro-mlflow's MlflowArtifactDataset, which cannot log what lies in an object store.
+    As kedro-mlflow's MlflowArtifactDataset, which logs to the run of the thread that saves (with `--async` one without
+    a run), and cannot log what lies in an object store.
     """
 
     def __init__(self, *, dataset: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
@@ -27,18 +28,19 @@ class Result(AbstractDataset[Any, Any]):
         return self._dataset.load()
 
     def save(self, data: Any) -> None:
-        """Save, then log the file."""
+        """Save as the wrapped entry does."""
         self._dataset.save(data)
-        if not mlflow.active_run():
-            return
+
+    def log(self, run_id: str) -> None:
+        """Keep what was saved as an artefact of an MLflow run."""
         place = self._dataset._describe()
         if place["protocol"] == "file":
-            mlflow.log_artifact(str(place["filepath"]))
+            mlflow.log_artifact(str(place["filepath"]), run_id=run_id)
             return
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / place["filepath"].name
             fsspec.filesystem(place["protocol"]).get_file(str(place["filepath"]), str(copy))
-            mlflow.log_artifact(str(copy))
+            mlflow.log_artifact(str(copy), run_id=run_id)
 
     def _exists(self) -> bool:
         return self._dataset.exists()

@@ -20,6 +20,7 @@ from malaria_diffusion.ddpm.parameters import NetworkParameters, SamplingParamet
 from malaria_diffusion.evaluation.ablation_measures import Floor, Measurement, Measures, Yardstick, load_trained
 from malaria_diffusion.evaluation.ablation_values import Training, values_to_list
 from malaria_diffusion.evaluation.parameters import AblationParameters
+from malaria_diffusion.files import whole, write_array
 
 logger = logging.getLogger(__name__)
 
@@ -77,10 +78,8 @@ class Study:
         )
         sampling = self.sampling.model_copy(update={"seed": training.value.seed})
         measured = self._yardstick.measure(trained, sampling)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        beside = pictures.with_suffix(".tmp.npy")
-        np.save(beside, measured.images)
-        beside.replace(pictures)
+        with whole(pictures) as beside:
+            write_array(beside, measured.images)
         _write(numbers, {"measures": measured.measures._asdict(), "ends": measured.ends._asdict()})
         return measured
 
@@ -132,6 +131,5 @@ def tabulate(
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    beside = path.with_suffix(".tmp")
-    beside.write_text(json.dumps(content, indent=1))
-    beside.replace(path)
+    with whole(path) as beside:
+        beside.write_text(json.dumps(content, indent=1))

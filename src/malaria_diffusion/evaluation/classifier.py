@@ -40,7 +40,7 @@ def resolve_weights(weights: str | None, folder: Path) -> Path | None:
         The path of the file, or None for training from scratch.
 
     Raises:
-        FileNotFoundError: no such file, and it is not an official name or cannot be downloaded.
+        UserError: no such file, and it is not an official name or cannot be downloaded.
     """
     if weights is None:
         return None
@@ -55,7 +55,7 @@ def resolve_weights(weights: str | None, folder: Path) -> Path | None:
             return _download(places[-1])
         except Exception as error:  # whatever the network, a proxy or the disk made of it
             reason = f"downloading it failed ({type(error).__name__})"
-    raise FileNotFoundError(
+    raise UserError(
         f"The classifier's initial weights {weights!r} are not there: looked for "
         f"{' and '.join(str(place.absolute()) for place in places)}, and {reason}; put the file there, give the path "
         "of one with `validation.classifier.weights`, or set it to null to train from scratch."

@@ -21,6 +21,7 @@ from malaria_diffusion.ddpm.parameters import (
 from malaria_diffusion.ddpm.sampling import sample
 from malaria_diffusion.ddpm.training import load_guide_weights, train, training_identity, training_settings
 from malaria_diffusion.evaluation.ablation_measures import load_trained
+from malaria_diffusion.files import whole, write_array
 
 
 def small_training(
@@ -101,7 +102,6 @@ def cells_of_small_ddpm(
         grey=data.grey,
         guide=guide,
     )
-    beside = generated.with_suffix(".tmp.npy")
-    np.save(beside, images)
-    beside.replace(generated)
+    with whole(generated) as beside:
+        write_array(beside, images)
     return images

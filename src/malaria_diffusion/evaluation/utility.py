@@ -15,6 +15,7 @@ from malaria_diffusion.evaluation.classification import prediction_table
 from malaria_diffusion.evaluation.classifier import predict, train_classifier
 from malaria_diffusion.evaluation.parameters import ClassifierParameters
 from malaria_diffusion.evaluation.utility_trials import Arm, TrainingSet, Trial
+from malaria_diffusion.files import whole
 
 # the epoch, if the best is kept, is of so many; the learning rate rises in the first and falls in the others
 EPOCHS = 4
@@ -65,9 +66,8 @@ def run_trial(
         return pd.read_parquet(judged)
     probabilities = predict(checkpoint, cells[rows], device=parameters.device)
     predictions = prediction_table(cell_table, rows, probabilities, class_names, positive_class)
-    beside = judged.with_suffix(".tmp")
-    predictions.to_parquet(beside)
-    beside.replace(judged)
+    with whole(judged) as beside:
+        predictions.to_parquet(beside)
     return predictions
 
 

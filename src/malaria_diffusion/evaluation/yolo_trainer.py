@@ -28,6 +28,7 @@ from malaria_diffusion.ddpm.device import resolve_device, resolve_precision
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.evaluation.classifier_weights import read_checkpoint, read_model, transfer_weights
 from malaria_diffusion.evaluation.parameters import ClassifierParameters
+from malaria_diffusion.files import whole
 
 _BAR_FROM = 4096  # cells; predicting fewer takes too short a time for a progress bar
 
@@ -69,9 +70,8 @@ def train(
     trainer = CellTrainer(data, parameters, folder, weights, run, killed, on_epoch)
     trainer.train()
     done = {"history": trainer.history, "effective": trainer.effective}
-    beside = finished.with_suffix(".tmp")
-    beside.write_text(json.dumps(done))
-    beside.replace(finished)
+    with whole(finished) as beside:
+        beside.write_text(json.dumps(done))
     return kept, _history(**done)
 
 

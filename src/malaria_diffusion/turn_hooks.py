@@ -1,0 +1,41 @@
+"""Runs of one project at the same time: they take turns where they write the same files."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol, MemoryDataset
+from kedro.pipeline import Pipeline
+
+from malaria_diffusion.files import locked
+from malaria_diffusion.sentences import without_traceback
+
+
+class TurnHooks:
+    """Holds a lock on every file that a run writes until it ends; the end of the process releases it, too.
+
+    Else the cells of one run would meet the table of another, and the model of one seed the name of another.
+    """
+
+    def __init__(self) -> None:
+        self._held = ExitStack()
+
+    @hook_impl(tryfirst=True)
+    @without_traceback()
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Wait until no other run writes what this one does."""
+        self._held.close()  # of a run that was interrupted in this process
+        for name in sorted(pipeline.all_outputs()):  # all runs in the same order, or two could wait for each other
+            if not isinstance(catalog.get(name), MemoryDataset | None):
+                self._held.enter_context(locked(catalog.load("workspace") / "turns" / name))
+
+    @hook_impl(trylast=True)
+    def after_pipeline_run(self) -> None:
+        """Let the next one begin."""
+        self._held.close()
+
+    @hook_impl(trylast=True)
+    def on_pipeline_error(self) -> None:
+        """Let the next one begin."""
+        self._held.close()
