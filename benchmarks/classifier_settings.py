@@ -27,6 +27,7 @@ from malaria_diffusion.evaluation.bootstrap import bootstrap_counts
 from malaria_diffusion.evaluation.classifier import load_predictor, train_classifier
 from malaria_diffusion.evaluation.folds import Fold, person_folds
 from malaria_diffusion.evaluation.parameters import ClassifierParameters
+from malaria_diffusion.files import whole, write_array
 
 COMMON = {
     "image_size": 64,
@@ -127,10 +128,8 @@ def classify(
             judged = checkpoint.with_name(f"{checkpoint.stem}, {views}, {digest}.npy")
             if not judged.is_file():
                 predict = load_predictor(checkpoint, device=parameters.device, test_time_augmentation=views == EIGHT)
-                beside = judged.with_suffix(".tmp")
-                with beside.open("wb") as file:
-                    np.save(file, predict(cells[fold.test]))
-                beside.replace(judged)
+                with whole(judged) as beside:
+                    write_array(beside, predict(cells[fold.test]))
             parts.append(np.load(judged))
     return {views: np.concatenate(parts) for views, parts in found.items()}
 

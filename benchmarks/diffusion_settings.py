@@ -54,6 +54,7 @@ from malaria_diffusion.ddpm.training import (
     training_settings,
 )
 from malaria_diffusion.ddpm.watch import Watch
+from malaria_diffusion.files import whole
 
 PROCESS = {"timesteps": 1000, "schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02, "prediction": "v_prediction"}
 NETWORK = {"channels": [32, 64, 96], "layers_per_block": 1, "attention_sides": [], "norm_groups": 8, "dropout": 0.0}
@@ -185,9 +186,8 @@ def measure_speeds(
                 found.append(steps * training.batch_size / (time.perf_counter() - start))
         torch._dynamo.reset()
         speeds[name] = statistics.median(found)
-        beside = path.with_suffix(".tmp")
-        beside.write_text(json.dumps(speeds, indent=1))
-        beside.replace(path)
+        with whole(path) as beside:
+            beside.write_text(json.dumps(speeds, indent=1))
     return speeds
 
 

@@ -52,6 +52,7 @@ from malaria_diffusion.ddpm.quality import QualityMeasure
 from malaria_diffusion.ddpm.sampling import _states, sample
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.figures.style import FLOOR, REAL, new_figure
+from malaria_diffusion.files import whole, write_array
 
 FAST = [Solver.DDIM, Solver.DPM_SOLVER, Solver.UNIPC]
 EVALUATIONS = [4, 6, 8, 10, 15, 20, 30, 50]
@@ -147,10 +148,8 @@ def generate(model: Model, setting: Setting, seed: int, arguments: argparse.Name
         return np.load(path)
     parameters = sampling_parameters(setting, seed, arguments)
     images = sample(model.network, model.diffusion, labels_of(model, arguments.images), model.lineage.size, parameters)
-    beside = path.with_suffix(".tmp")
-    with beside.open("wb") as file:
-        np.save(file, images)
-    beside.replace(path)
+    with whole(path) as beside:
+        write_array(beside, images)
     return images
 
 

@@ -363,10 +363,8 @@ class _Run:
         found = {"kernel_distance": distance} | ({"ema_decay": chosen} if len(looks) > 1 else {})
         self.history[-1] |= found
         is_best = distance < min(former, default=math.inf)
-        if self.processes.is_main and is_best:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            tensors = {f"ema.{name}": tensor for name, tensor in self.averages[chosen].items()}
-            save_checkpoint(self.folder / BEST, tensors, {"epoch": self.epoch} | found)
+        if is_best:
+            self._keep(BEST, chosen, found)
         return is_best
 
     def check_guide(self) -> None:
@@ -383,10 +381,14 @@ class _Run:
 
     def save_guide(self) -> None:
         """Keep the averaged weights of now to guide by."""
+        self._keep(GUIDE, self.parameters.ema_decays[0], {})
+
+    def _keep(self, name: str, decay: float, facts: dict[str, Any]) -> None:
+        """Write one of the averages of now beside the checkpoint."""
         if self.processes.is_main:
             self.folder.mkdir(parents=True, exist_ok=True)
-            tensors = {f"ema.{name}": tensor for name, tensor in next(iter(self.averages.values())).items()}
-            save_checkpoint(self.folder / GUIDE, tensors, {"epoch": self.epoch})
+            tensors = {f"ema.{weight}": tensor for weight, tensor in self.averages[decay].items()}
+            save_checkpoint(self.folder / name, tensors, {"epoch": self.epoch} | facts)
 
     def report(self, images_per_second: float | None) -> EpochReport:
         """What watchers are told."""

@@ -13,25 +13,14 @@ from malaria_diffusion.pipelines.folds.nodes import (
     measure_people,
     measure_protocols,
 )
-from malaria_diffusion.pipelines.validation.compared import plan_validation
+from malaria_diffusion.pipelines.validation.compared import plan_node
 
 
 def create_pipeline() -> Pipeline:
     """folds: cells in; the classifier by every protocol, its worst people, and labels to look at again out."""
     return Pipeline(
         [
-            Node(
-                plan_validation,
-                inputs=[
-                    "cells",
-                    "cell_table",
-                    "dataset_summary",
-                    "params:validation.classifier",
-                    "params:validation.comparison",
-                ],
-                outputs="class_names",
-                name="plan_folds",
-            ),
+            plan_node("plan_folds"),
             Node(
                 judge_protocols,
                 inputs=[

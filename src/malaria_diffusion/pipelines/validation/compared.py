@@ -91,23 +91,28 @@ def draw_synthetic_beside_real(
     )
 
 
+def plan_node(name: str, tags: str | None = None) -> Node:
+    """The node of `plan_validation`, with which every pipeline that judges a classifier begins."""
+    return Node(
+        plan_validation,
+        inputs=[
+            "cells",
+            "cell_table",
+            "dataset_summary",
+            "params:validation.classifier",
+            "params:validation.comparison",
+        ],
+        outputs="class_names",
+        name=name,
+        tags=tags,
+    )
+
+
 def create_pipeline() -> Pipeline:
     """The cells to compare, and Figure 2."""
     return Pipeline(
         [
-            Node(
-                plan_validation,
-                inputs=[
-                    "cells",
-                    "cell_table",
-                    "dataset_summary",
-                    "params:validation.classifier",
-                    "params:validation.comparison",
-                ],
-                outputs="class_names",
-                name="plan_validation",
-                tags=STUDIES,
-            ),
+            plan_node("plan_validation", STUDIES),
             Node(
                 choose_cells,
                 inputs=["cell_table", "synthetic_table", "params:validation.comparison"],
