@@ -404,6 +404,18 @@ def test_a_diverging_run_ends_with_one_sentence(toy, tmp_path, monkeypatch):
         train_classifier(*toy, NAMES, TRAIN, VAL, parameters(), tmp_path)
 
 
+def test_too_little_memory_ends_with_one_sentence(toy, tmp_path, monkeypatch):
+    with classifier._private_ultralytics():
+        from malaria_diffusion.evaluation.yolo_trainer import CellTrainer
+
+    def full(self, batch):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(CellTrainer, "preprocess_batch", full)
+    with pytest.raises(UserError, match=r"takes more memory than cpu has; lower `validation\.classifier\.batch_size`"):
+        train_classifier(*toy, NAMES, TRAIN, VAL, parameters(), tmp_path)
+
+
 def test_weights_that_diverge_after_the_last_loss_of_an_epoch_are_found(toy, tmp_path):
     steps = []
 
