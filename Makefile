@@ -24,4 +24,4 @@ lint:
 
 docs:
 	mkdocs build --strict
-	pytest -m docs -n 0
+	pytest -m docs -n 0 tests/test_site.py
