@@ -1,22 +1,23 @@
-"""Lint, format and the import contract are part of the tests."""
+"""What is checked before a commit is part of the tests."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = Path(sys.executable).parent
 
 
-@pytest.mark.parametrize(
-    "command",
-    [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["lint-imports"]],
-    ids=["ruff check", "ruff format", "import contract"],
-)
-def test_style(command):
-    result = subprocess.run([SCRIPTS / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True)
+HOOKS = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+
+
+@pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook["id"])
+def test_style(hook):
+    command, *arguments = hook["entry"].split()
+    result = subprocess.run([SCRIPTS / command, *arguments], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import re
 import time
 from itertools import groupby
 from pathlib import Path
@@ -19,6 +20,8 @@ from kedro.framework.project import configure_logging
 from kedro.io import CatalogProtocol, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
+from kedro_mlflow.config.kedro_mlflow_config import UiOptions
+from mlflow.entities import Run
 
 from malaria_diffusion.cells.summary import counted
 from malaria_diffusion.report.text import interval, number
@@ -41,10 +44,12 @@ class ProgressHooks:
 
     @hook_impl(tryfirst=True)
     def after_context_created(self, context: KedroContext) -> None:
-        """Take the project's logging.yml, too, where Kedro has looked for it in another folder."""
+        """Take the project's logging.yml, too, where Kedro looked for it in another folder; note MLflow's address."""
         file = Path(context.config_loader.conf_source) / "logging.yml"
         if "KEDRO_LOGGING_CONFIG" not in os.environ and Path.cwd() != context.project_path and file.is_file():
             configure_logging(yaml.safe_load(file.read_text()))
+        ui = UiOptions(**context.config_loader["mlflow"].get("ui", {}))
+        self._ui = f"http://{ui.host}:{ui.port}"
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
@@ -76,7 +81,8 @@ class ProgressHooks:
     def after_pipeline_run(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
         """Say what was made, where the time went, the headline numbers, and how to go on."""
         seconds = time.monotonic() - self._start
-        click.echo("\n" + "\n".join(closing_lines(self._made, catalog, run_params, seconds, self._seconds)))
+        lines = closing_lines(self._made, catalog, run_params, seconds, self._seconds, self._ui)
+        click.echo("\n" + "\n".join(lines))
 
 
 def described(node: Node) -> str:
@@ -91,8 +97,12 @@ def closing_lines(
     run_params: dict[str, Any],
     seconds: float,
     steps_seconds: dict[str, float],
+    ui: str,
 ) -> list[str]:
-    """What a finished run has made, the time of its steps, its headline numbers if any, and commands to go on with."""
+    """What a finished run has made, the time of its steps, its headline numbers if any, and commands to go on with.
+
+    `ui` is where `kedro mlflow ui` serves what is kept in files.
+    """
     lines = [f"Done in {_duration(seconds)}."]
     lines += [f"  made     {line}" for line in _made(made, catalog) or ["nothing"]]
     if "dataset_summary" in made:
@@ -104,9 +114,10 @@ def closing_lines(
     lines.append("")
     if "report" in made:
         lines.append(f"  report   {_place(catalog, 'report')}   (open it in a browser)")
-    run = mlflow.last_active_run()
-    lines += [f"  runs     kedro mlflow ui{env}" + (f"   (this one: {run.info.run_name})" if run else "")]
-    lines += [f"  graph    kedro viz run{env}"]
+    lines.append(f"  runs     kedro mlflow ui{env}")
+    if run := mlflow.last_active_run():
+        lines.append(f"  this run {_address(run, ui)}   ({run.info.run_name})")
+    lines.append(f"  graph    kedro viz run{env}")
     steps = [command for name, command in NEXT.items() if name in made]
     if steps:
         lines.append(f"  next     kedro {steps[-1]}{env}")
@@ -130,7 +141,9 @@ def _times(steps: dict[str, float], seconds: float) -> list[str]:
         return []
     long = {name: taken for name, taken in steps.items() if taken >= TIMED * seconds}
     told = sorted(long.items(), key=lambda item: -item[1])
-    told.append((f"{len(steps) - len(long)} other steps, reading and writing", seconds - sum(long.values())))
+    others = len(steps) - len(long)
+    steps_besides = {0: "", 1: "1 other step, "}.get(others, f"{others} other steps, ")
+    told.append((f"{steps_besides}reading and writing", seconds - sum(long.values())))
     return [f"{_duration(taken)}, {taken / seconds:.0%}: {name}" for name, taken in told]
 
 
@@ -144,6 +157,13 @@ def _numbers(headlines: dict[str, dict[str, Any]]) -> list[str]:
         floor = f"floor {number(found['floor'])}" if "floor" in found else ""
         lines.append(f"  {found['what']:<{width}}  {value:<24} {floor}".rstrip())
     return lines
+
+
+def _address(run: Run, ui: str) -> str:
+    """Of the run's page in MLflow, whose first page is about language models unless the address says otherwise."""
+    server = mlflow.get_tracking_uri()
+    place = re.sub("//[^/@]*@", "//", server).rstrip("/") if server.startswith("http") else ui  # without a password
+    return f"{place}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning"
 
 
 def _duration(seconds: float) -> str:

@@ -44,7 +44,8 @@ CONFIG_LOADER_ARGS = {
     "custom_resolvers": {"oc.env": oc.env},
     "config_patterns": {
         "mlflow": ["mlflow*", "mlflow*/**"],
-        # the catalog may read raw_cells from the file that the parameters are in, so that one makes an environment
+        # The catalog reads raw_cells, and Kedro lets a catalog read globals only, not parameters. As parameters.yml is
+        # among the globals, one file makes an environment for other images; docs/your_own_images.md says so.
         "globals": ["globals*", "parameters.yml"],
     },
 }

@@ -9,7 +9,7 @@ import pytest
 import requests
 import torch
 from pydantic import ValidationError
-from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.evaluation import classifier
@@ -389,7 +389,7 @@ def test_no_python_writes_a_file_that_is_refused():
     assert "getattr" not in written
 
 
-def test_a_diverging_run_says_so(toy, tmp_path, monkeypatch):
+def test_a_diverging_run_ends_with_one_sentence(toy, tmp_path, monkeypatch):
     with classifier._private_ultralytics():
         from ultralytics.utils.loss import v8ClassificationLoss
     whole = v8ClassificationLoss.__call__
@@ -399,8 +399,37 @@ def test_a_diverging_run_says_so(toy, tmp_path, monkeypatch):
         return loss * torch.inf, {"loss": loss.detach() * torch.inf}
 
     monkeypatch.setattr(v8ClassificationLoss, "__call__", diverging)
-    with pytest.raises(FloatingPointError, match=r"epoch 1.*`validation\.classifier\.learning_rate`"):
+    said = r"in epoch 1 the training loss became nan, expected .*; lower `validation\.classifier\.learning_rate`"
+    with pytest.raises(UserError, match=said):
         train_classifier(*toy, NAMES, TRAIN, VAL, parameters(), tmp_path)
+
+
+def test_too_little_memory_ends_with_one_sentence(toy, tmp_path, monkeypatch):
+    with classifier._private_ultralytics():
+        from malaria_diffusion.evaluation.yolo_trainer import CellTrainer
+
+    def full(self, batch):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(CellTrainer, "preprocess_batch", full)
+    with pytest.raises(UserError, match=r"takes more memory than cpu has; lower `validation\.classifier\.batch_size`"):
+        train_classifier(*toy, NAMES, TRAIN, VAL, parameters(), tmp_path)
+
+
+def test_weights_that_diverge_after_the_last_loss_of_an_epoch_are_found(toy, tmp_path):
+    steps = []
+
+    def diverging(optimizer, args, kwargs):
+        steps.append(optimizer)
+        if len(steps) == 2 * 4:
+            optimizer.param_groups[0]["params"][0].data.fill_(torch.nan)
+
+    hook = register_optimizer_step_post_hook(diverging)
+    try:
+        with pytest.raises(UserError, match="in epoch 2 the validation loss became nan"):
+            train_classifier(*toy, NAMES, TRAIN, VAL, parameters(), tmp_path)
+    finally:
+        hook.remove()
 
 
 def test_weights_are_found_by_path_then_by_name(tmp_path):

@@ -1,4 +1,4 @@
-"""Every ```bash and ```python block of the README and of docs/ runs, one after another, beside a finished tiny study.
+"""Every ```bash and ```python block of the README, CONTRIBUTING and docs/ runs, one after another, beside a tiny study.
 
 What cannot be run there (a GPU, a download, a server that goes on until it is stopped, an installation) stands in ```sh
 blocks; most of these have tests of their own.
@@ -16,7 +16,7 @@ from ..projects import ROOT, make_project
 
 pytestmark = pytest.mark.integration
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 RUN = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
 INSTALLS = "python3 -m venv"  # the README's first block, which got the tests to where they are

@@ -91,4 +91,11 @@ def test_the_study_runs_in_an_empty_folder(environment, package, tmp_path):
     report = (tmp_path / "data/08_reporting/report.html").read_text()
     assert "</html>" in report
     assert (tmp_path / "mlflow.db").exists()
-    assert {path.name for path in tmp_path.iterdir()} <= {"data", "mlflow.db", "mlruns", "mlartifacts", ".viz"}
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        "data",
+        "mlflow.db",
+        "mlflow.db.lock",
+        "mlruns",
+        "mlartifacts",
+        ".viz",
+    }

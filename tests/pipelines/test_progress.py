@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import mlflow
 import pytest
@@ -22,6 +23,7 @@ def study(cells):
     return cells, {}, {}
 
 
+UI = "http://127.0.0.1:5000"
 PIPELINE = Pipeline([Node(study, inputs="cells", outputs=["report", "summary", "in_memory"], name="study")])
 
 
@@ -48,7 +50,7 @@ def test_a_step_is_described_by_the_first_sentence_of_its_function():
 
 def test_the_end_tells_files_numbers_and_commands(catalog, tmp_path):
     steps = {"diffusion.train": 3000.0, "validation.look": 500.0, "tiny": 3.0, "tinier": 1.0}
-    lines = closing_lines(PIPELINE.all_outputs(), catalog, {"env": "paper"}, 3723, steps)
+    lines = closing_lines(PIPELINE.all_outputs(), catalog, {"env": "paper"}, 3723, steps, UI)
     assert lines[0] == "Done in 1 h 2 min 3 s."
     assert f"{tmp_path}: report.html, summary.json" in lines[1]
     text = "\n".join(lines)
@@ -66,11 +68,32 @@ def test_the_end_tells_files_numbers_and_commands(catalog, tmp_path):
     assert lines[-1].endswith("kedro run --pipeline folds --env paper")
 
 
+@pytest.mark.parametrize(
+    ("others", "said"), [(0, "reading"), (1, "1 other step, reading"), (2, "2 other steps, reading")]
+)
+def test_steps_are_counted_in_english(catalog, others, said):
+    steps = {"long": 90.0} | dict.fromkeys([f"short {number}" for number in range(others)], 0.1)
+    text = "\n".join(closing_lines(set(), catalog, {"env": None}, 100, steps, UI))
+    assert re.search(rf"%: {said} and writing\n", text)
+
+
+@pytest.mark.parametrize(
+    ("tracking", "place"), [("sqlite:///mlflow.db", UI), ("https://me:secret@host/mlflow/", "https://host/mlflow")]
+)
+def test_the_end_tells_where_this_run_is(catalog, monkeypatch, tracking, place):
+    info = SimpleNamespace(experiment_id="1", run_id="0a1b", run_name="study on phantom cells")
+    monkeypatch.setattr(mlflow, "last_active_run", lambda: SimpleNamespace(info=info))
+    monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: tracking)
+    text = "\n".join(closing_lines(set(), catalog, {"env": None}, 1, {}, UI))
+    page = f"{place}/#/experiments/1/runs/0a1b?workflowType=machine_learning"
+    assert f"this run {page}   (study on phantom cells)\n" in text
+
+
 def test_the_end_tells_nothing_of_what_another_run_has_made(catalog, tmp_path):
-    text = "\n".join(closing_lines({"summary"}, catalog, {"env": None}, 1, {}))
+    text = "\n".join(closing_lines({"summary"}, catalog, {"env": None}, 1, {}, UI))
     assert f"made     {tmp_path}: summary.json\n" in text
     assert "report.html" not in text
-    text = "\n".join(closing_lines(set(), catalog, {"env": None}, 1, {}))
+    text = "\n".join(closing_lines(set(), catalog, {"env": None}, 1, {}, UI))
     assert "made     nothing" in text
     assert "next" not in text
 
@@ -87,6 +110,7 @@ def test_a_run_says_each_step_and_warns_of_nothing(tmp_path):
         "made     data/03_primary: cell_table.parquet, cells.npy, dataset_summary.json, rejected_cells.csv" in printed
     )
     assert "next     kedro run --pipeline diffusion" in printed
+    assert re.search(rf"this run {UI}/#/experiments/1/runs/\w{{32}}\?", printed)
     summary = json.loads((project.folder / "data/03_primary/dataset_summary.json").read_text())
     classes = ", ".join(f"{name} {number}" for name, number in summary["cells_by_class"].items())
     assert f"classes, which are the innermost folders: {classes} " in printed

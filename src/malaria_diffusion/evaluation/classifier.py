@@ -116,10 +116,9 @@ def train_classifier(
         what the live optimizer was set to, and the device and the precision of training.
 
     Raises:
-        ValueError: arrays of the wrong type or shape, rows or labels out of range, rows in both sets, or `weights`
-            that are unsafe or of another architecture; a device without the precision asked for.
-        FloatingPointError: the training diverged.
-        MemoryError: the device has too little memory for the batch.
+        UserError: arrays of the wrong type or shape, rows or labels out of range, rows in both sets, or `weights`
+            that are unsafe or of another architecture; a device without the precision asked for, or with too little
+            memory for the batch; the training diverged.
     """
     _check_data(cells, labels, class_names, train_rows, val_rows)
     with _private_ultralytics():

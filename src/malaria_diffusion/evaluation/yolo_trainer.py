@@ -296,7 +296,7 @@ class CellTrainer(ClassificationTrainer):
 
     def _build_train_pipeline(self) -> None:
         if self.optimizer is not None:  # ultralytics is about to halve the batch and carry on
-            raise MemoryError(
+            raise UserError(
                 f"Training the classifier at batch size {self.parameters.batch_size} and image size "
                 f"{self.parameters.image_size} takes more memory than {self.device} has; lower "
                 "`validation.classifier.batch_size` or `validation.classifier.image_size`."
@@ -304,11 +304,13 @@ class CellTrainer(ClassificationTrainer):
         super()._build_train_pipeline()
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
-        if not math.isfinite(self.tloss["loss"]):  # ultralytics would retry with other weights, or carry on
-            raise FloatingPointError(
-                f"The classifier's training diverged in epoch {epoch + 1} (the loss is {float(self.tloss['loss'])}); "
-                "lower `validation.classifier.learning_rate`."
-            )
+        for kind, loss in (("training", self.tloss["loss"]), ("validation", self.metrics["val/loss"])):
+            if not math.isfinite(loss):  # ultralytics would retry with other weights, or carry on
+                raise UserError(
+                    f"The classifier's training diverged: in epoch {epoch + 1} the {kind} loss became {float(loss)}, "
+                    "expected a finite number; lower `validation.classifier.learning_rate`, or set "
+                    "`validation.classifier.precision` to float32."
+                )
         return False
 
     def build_optimizer(self, *arguments: Any, **options: Any) -> torch.optim.Optimizer:
