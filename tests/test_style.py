@@ -1,4 +1,4 @@
-"""Lint, format and the import contract are part of the tests."""
+"""Lint, format, types and the import contract are part of the tests."""
 
 import subprocess
 import sys
@@ -12,8 +12,8 @@ SCRIPTS = Path(sys.executable).parent
 
 @pytest.mark.parametrize(
     "command",
-    [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["lint-imports"]],
-    ids=["ruff check", "ruff format", "import contract"],
+    [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], ["lint-imports"]],
+    ids=["ruff check", "ruff format", "types", "import contract"],
 )
 def test_style(command):
     result = subprocess.run([SCRIPTS / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True)
