@@ -1,6 +1,7 @@
-"""What is published beside the code says the code's version."""
+"""What is published beside the code is all there, and says the code's version."""
 
 import re
+import tomllib
 
 import pytest
 import yaml
@@ -22,3 +23,12 @@ def test_the_citation_is_of_this_version():
 )
 def test_the_first_version_named_is_this_one(file, said):
     assert re.search(said, (ROOT / file).read_text(), re.MULTILINE).group(1) == __version__
+
+
+def test_what_lies_beside_the_code_is_shipped():
+    package = ROOT / "src/malaria_diffusion"
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    shipped = {path for pattern in settings["package-data"]["malaria_diffusion"] for path in package.glob(pattern)}
+    beside = {path for path in package.rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}}
+    assert package / "py.typed" in beside  # or the types are nothing to whoever imports the package
+    assert shipped == beside

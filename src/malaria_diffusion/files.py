@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -40,7 +41,7 @@ def name_file(error: BaseException, path: Path) -> None:
         error.filename = str(path)
 
 
-def write_array(path: Path, array: NDArray) -> None:
+def write_array(path: Path, array: NDArray[Any]) -> None:
     """As `numpy.save`, whose error on a full disk has no word about the disk."""
     array = np.ascontiguousarray(array)
     with path.open("wb") as file:

@@ -14,7 +14,7 @@ import click
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
-from kedro.io import CatalogProtocol, MemoryDataset
+from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.validation import ParameterValidationError
 
@@ -63,7 +63,7 @@ class GuidanceHooks:
                 check_package(place)
 
     @hook_impl(tryfirst=True)
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Check stores, parameters, inputs, what sampling leaves to validation, and initial weights."""
         with without_traceback():
             for place in self._stores:
@@ -81,7 +81,7 @@ class GuidanceHooks:
         if said := sentence(error):
             raise click.ClickException(said) from error
 
-    def _refuse_unknown_parameters(self, catalog: CatalogProtocol) -> None:
+    def _refuse_unknown_parameters(self, catalog: DataCatalog) -> None:
         known = set[str]().union(*(_read_by(flow) for flow in pipelines.values()))
         for path in flat(catalog.load("parameters")):  # leaves that no typed model has taken
             if not _is_read(path, known):
@@ -89,7 +89,7 @@ class GuidanceHooks:
                 hint = f"; did you mean something in {near[0]!r}?" if near else f"; known are {sorted(known)}"
                 raise click.ClickException(f"parameter {path!r} is read by nothing{hint}")
 
-    def _refuse_missing_inputs(self, pipeline: Pipeline, catalog: CatalogProtocol, onwards: bool) -> None:
+    def _refuse_missing_inputs(self, pipeline: Pipeline, catalog: DataCatalog, onwards: bool) -> None:
         if besides := needed_besides(pipeline, catalog, pipelines, onwards):
             whole = "kedro run" if besides.pipeline == "__default__" else f"kedro run --pipeline {besides.pipeline}"
             raise click.ClickException(
@@ -111,7 +111,7 @@ class GuidanceHooks:
             todo = f"run `kedro run --pipeline {maker}` first" if maker else "it must be there before the run"
             raise click.ClickException(f"{name} is missing ({place}): {todo}")
 
-    def _refuse_one_sided_sampling(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def _refuse_one_sided_sampling(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         if {"params:diffusion.sampling", "params:validation.comparison"} <= pipeline.inputs():
             count = catalog.load("params:diffusion.sampling").count
             if isinstance(count, dict) and (len(count) < 2 or 0 in count.values()):
@@ -120,12 +120,13 @@ class GuidanceHooks:
                     "give one number for all, or sample with `kedro run --pipeline diffusion --tags sample`"
                 )
 
-    def _refuse_to_overwrite(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def _refuse_to_overwrite(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         if is_main_process() and "synthetic_images" in pipeline.all_outputs():
             with without_traceback():
-                catalog["synthetic_images"].check()
+                entry: Any = catalog["synthetic_images"]
+                entry.check()
 
-    def _fetch_initial_weights(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def _fetch_initial_weights(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         key = "params:validation.classifier"
         if key in pipeline.inputs():
             from malaria_diffusion.evaluation.classifier import check_weights, resolve_weights
@@ -139,7 +140,7 @@ class LauncherHooks:
     """Lets `accelerate launch` run the diffusion pipeline on several processes, of which the main one alone writes."""
 
     @hook_impl(tryfirst=True)
-    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Keep what other processes make in their memory, and refuse pipelines that cannot share their work."""
         if process_count() == 1:
             return
@@ -192,7 +193,7 @@ class Besides(NamedTuple):
 
 
 def needed_besides(
-    part: Pipeline, catalog: CatalogProtocol, flows: Mapping[str, Pipeline], onwards: bool
+    part: Pipeline, catalog: DataCatalog, flows: Mapping[str, Pipeline], onwards: bool
 ) -> Besides | None:
     """The nodes that must run in the same run, because memory alone holds what they make; None if nothing is missing.
 

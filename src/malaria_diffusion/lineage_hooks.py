@@ -10,7 +10,7 @@ import click
 import numpy as np
 import pandas as pd
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol
+from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from numpy.typing import NDArray
 
@@ -34,7 +34,7 @@ class LineageHooks:
         self._first: tuple[str, str] | None = None
 
     @hook_impl(tryfirst=True)
-    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Look at what is there already, before any work."""
         self._first = None
         there = pipeline.inputs() & {*CELLS, SUMMARY, *SYNTHETIC, "ddpm"}
@@ -44,11 +44,11 @@ class LineageHooks:
             raise click.ClickException(str(error)) from error
 
     @hook_impl
-    def before_node_run(self, catalog: CatalogProtocol, inputs: dict[str, Any]) -> None:
+    def before_node_run(self, catalog: DataCatalog, inputs: dict[str, Any]) -> None:
         """Look at what a node is given."""
         self._check(inputs, catalog)
 
-    def _check(self, given: dict[str, Any], catalog: CatalogProtocol) -> None:
+    def _check(self, given: dict[str, Any], catalog: DataCatalog) -> None:
         def whole(names: tuple[str, ...]) -> list[Any] | None:
             """What is given of `names`, the rest as the catalog has it; None if it has not."""
             missing = [name for name in names if name not in given]
@@ -56,7 +56,9 @@ class LineageHooks:
                 return None
             return [given[name] if name in given else catalog[name].load() for name in names]
 
-        lineages = {name: _lineage(given[name]) for name in ("ddpm", "training_plan") if name in given}
+        lineages: dict[str, dict[str, Any] | None] = {
+            name: _lineage(given[name]) for name in ("ddpm", "training_plan") if name in given
+        }
         if not given.keys().isdisjoint(SYNTHETIC) and (synthetic := whole(SYNTHETIC)):
             refuse_other_model(*synthetic)
             lineages["synthetic_lineage"] = synthetic[-1]
@@ -67,13 +69,13 @@ class LineageHooks:
                 check_summary(given[SUMMARY], fingerprint)
             for lineage in filter(None, lineages.values()):
                 refuse_other_cells(lineage, fingerprint, cells[1])
-        if lineages.get("ddpm") and "synthetic_lineage" in lineages:
-            refuse_other_weights(lineages["ddpm"], lineages["synthetic_lineage"])
+        if (model := lineages.get("ddpm")) and (theirs := lineages.get("synthetic_lineage")):
+            refuse_other_weights(model, theirs)
 
     def _fingerprint(self, cells: NDArray[np.uint8], table: pd.DataFrame) -> str:
         """Of the cells, which must be those that the run began with; pixels are read once."""
         rows = fingerprint_json(table[["label", "name", "split", "audit"]].to_dict("list"))
-        state = Path(cells.filename).stat() if isinstance(cells, np.memmap) else None
+        state = Path(cells.filename).stat() if isinstance(cells, np.memmap) and cells.filename else None
         key = (state.st_ino, state.st_mtime_ns, state.st_size, rows) if state else (id(cells), rows)
         if key not in self._fingerprints:
             self._fingerprints[key] = fingerprint_cells(cells, table)
@@ -89,6 +91,7 @@ def _lineage(given: Any) -> dict[str, Any] | None:
     if isinstance(given, dict):
         return given
     try:
-        return json.loads((given / "lineage.json").read_text())
+        lineage: dict[str, Any] = json.loads((given / "lineage.json").read_text())
     except (OSError, ValueError):
         return None
+    return lineage

@@ -17,7 +17,7 @@ import yaml
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import configure_logging
-from kedro.io import CatalogProtocol, MemoryDataset
+from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from kedro_mlflow.config.kedro_mlflow_config import UiOptions
@@ -78,7 +78,7 @@ class ProgressHooks:
         self._made.add(dataset_name)
 
     @hook_impl(trylast=True)
-    def after_pipeline_run(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
+    def after_pipeline_run(self, run_params: dict[str, Any], catalog: DataCatalog) -> None:
         """Say what was made, where the time went, the headline numbers, and how to go on."""
         seconds = time.monotonic() - self._start
         lines = closing_lines(self._made, catalog, run_params, seconds, self._seconds, self._ui)
@@ -93,7 +93,7 @@ def described(node: Node) -> str:
 
 def closing_lines(
     made: set[str],
-    catalog: CatalogProtocol,
+    catalog: DataCatalog,
     run_params: dict[str, Any],
     seconds: float,
     steps_seconds: dict[str, float],
@@ -124,14 +124,14 @@ def closing_lines(
     return lines
 
 
-def _made(names: set[str], catalog: CatalogProtocol) -> list[str]:
+def _made(names: set[str], catalog: DataCatalog) -> list[str]:
     """The files that were written, folder by folder."""
     written = {_place(catalog, name) for name in names if not isinstance(catalog.get(name), MemoryDataset)}
     paths = sorted(place.rpartition("/") for place in written if place)  # a PurePath would halve the // of a URL
     lines = []
     for folder, files in groupby(paths, lambda parts: parts[0]):
-        names = [name for _, _, name in files]
-        lines.append(f"{folder}: " + (", ".join(names) if len(names) <= NAMED else f"{len(names)} files"))
+        within = [name for _, _, name in files]
+        lines.append(f"{folder}: " + (", ".join(within) if len(within) <= NAMED else f"{len(within)} files"))
     return lines
 
 
@@ -173,7 +173,7 @@ def _duration(seconds: float) -> str:
     return " ".join(f"{count} {unit}" for count, unit in parts if count) or "less than a second"
 
 
-def _place(catalog: CatalogProtocol, name: str) -> str | None:
+def _place(catalog: DataCatalog, name: str) -> str | None:
     dataset = catalog.get(name)
     described = dataset._describe() if dataset else {}
     if "filepath" not in described:

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import mlflow
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol
+from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from kedro_mlflow.framework.hooks import MlflowHook
@@ -62,6 +62,8 @@ class TrackingHooks(MlflowHook):
     A run that was killed or failed is continued in MLflow, too, when the same command is given again.
     """
 
+    run_id: Any  # a str from where a run is open, for which kedro-mlflow has no annotation
+
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Connect to the tracking server, or stop at once."""
@@ -77,7 +79,7 @@ class TrackingHooks(MlflowHook):
 
     @hook_impl
     @without_traceback()
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Open the MLflow run, or the one of the same command that did not finish, and say what it is."""
         workspace = catalog.load("workspace")
         self._open_runs = workspace / "open_mlflow_runs.json"
@@ -132,7 +134,7 @@ class TrackingHooks(MlflowHook):
             self._describe_data(catalog.load("dataset_summary"))
 
     @hook_impl
-    def before_node_run(self, node: Node, catalog: CatalogProtocol, inputs: dict[str, Any], is_async: bool) -> None:
+    def before_node_run(self, node: Node, catalog: DataCatalog, inputs: dict[str, Any], is_async: bool) -> None:
         """Take the MLflow run along into the node's thread; the parameters are logged already."""
         super().before_node_run(node=node, catalog=catalog, inputs={}, is_async=is_async)
 
@@ -155,7 +157,7 @@ class TrackingHooks(MlflowHook):
             self._register_model(dataset_name)
 
     @hook_impl
-    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Close the MLflow run."""
         super().after_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
         while mlflow.active_run() and not self._already_active_mlflow:  # it opened once more for every node
@@ -165,7 +167,7 @@ class TrackingHooks(MlflowHook):
 
     @hook_impl
     def on_pipeline_error(
-        self, error: Exception, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+        self, error: Exception, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
         """Close the MLflow run as failed; where that fails too, as on a full disk, the first error is told."""
         atexit.unregister(self._end_as_killed)
@@ -268,10 +270,11 @@ def _title(run_params: dict[str, Any], parameters: dict[str, Any], images: str |
     return ", ".join([what, *parts, *(f"{key}={value}" for key, value in shown.items())])
 
 
-def _lineage(pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, Any] | None:
+def _lineage(pipeline: Pipeline, catalog: DataCatalog) -> dict[str, Any] | None:
     """Of the DDPM, or of the synthetic cells, that the run is given."""
     if "synthetic_lineage" in pipeline.inputs():
-        return catalog.load("synthetic_lineage")
+        lineage: dict[str, Any] = catalog.load("synthetic_lineage")
+        return lineage
     return json.loads((catalog.load("ddpm") / "lineage.json").read_text()) if "ddpm" in pipeline.inputs() else None
 
 
@@ -308,10 +311,11 @@ def _can_be_continued(run_id: str | None) -> bool:
         return False
 
 
-def _data(pipeline: Pipeline, catalog: CatalogProtocol) -> Any:
+def _data(pipeline: Pipeline, catalog: DataCatalog) -> Any:
     """What tells the data of this run from other data."""
     if "raw_cells" in pipeline.inputs():
-        return catalog["raw_cells"].state()
+        entry: Any = catalog["raw_cells"]
+        return entry.state()
     return catalog.load("dataset_summary")["fingerprint"] if catalog.exists("dataset_summary") else None
 
 

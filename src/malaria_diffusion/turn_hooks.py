@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol, MemoryDataset
+from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline
 
 from malaria_diffusion.files import locked
@@ -23,7 +23,7 @@ class TurnHooks:
 
     @hook_impl(tryfirst=True)
     @without_traceback()
-    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Wait until no other run writes what this one does."""
         self._held.close()  # of a run that was interrupted in this process
         for name in sorted(pipeline.all_outputs()):  # all runs in the same order, or two could wait for each other

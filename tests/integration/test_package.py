@@ -72,6 +72,11 @@ def test_the_configuration_leaves_out_what_is_local(package):
     assert not [name for name in names if name.startswith("conf/local/") and name.endswith(".yml")]
 
 
+def test_the_wheel_says_that_it_has_types(environment):
+    code = "from importlib.resources import files; print((files('malaria_diffusion') / 'py.typed').is_file())"
+    assert run(environment / "python", "-c", code, folder=environment).strip() == "True"
+
+
 def test_the_wheel_is_the_version_and_takes_no_other_checkout_for_its_own(environment, package):
     code = (
         "import malaria_diffusion; from malaria_diffusion.pipelines.tracking import code_version;"

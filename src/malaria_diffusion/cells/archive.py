@@ -126,7 +126,7 @@ class FolderSource(ImageSource):
     def _walk(self, follow_links: bool) -> Iterator[tuple[Entry, bool]]:
         """Everything below the folder, and whether it is a folder."""
         root = self.location.resolve()
-        waiting = [(Entry("", stored=self.location), (root,))]
+        waiting: list[tuple[Entry, tuple[Path, ...]]] = [(Entry("", stored=self.location), (root,))]
         while waiting:
             folder, places = waiting.pop()
             try:

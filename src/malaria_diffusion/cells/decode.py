@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 # 4096 x 4096; a cell crop is four orders of magnitude smaller, a decompression bomb larger
 MAX_PIXELS = 2**24
@@ -84,12 +84,12 @@ def decode(
         raise
     except Image.DecompressionBombError as error:
         raise RejectedImage(f"too large: {error}") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise RejectedImage("not an image") from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged data
         raise RejectedImage(f"unreadable: {error}") from error
 
-    if all(low == high == value for (low, high), value in zip(image.getextrema(), background, strict=True)):
+    if image.getextrema() == tuple((value, value) for value in background):
         raise RejectedImage("nothing but background")
     return Decoded(fit(image, size, background, common_side), width, height, found, phantom, synthetic)
 

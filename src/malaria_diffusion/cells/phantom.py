@@ -119,7 +119,8 @@ class _Shape:
     def reach(self, angle: _Floats) -> _Floats:
         order = np.arange(2, 2 + len(self.waves)).reshape(-1, *[1] * angle.ndim)
         waves, phases = self.waves.reshape(order.shape), self.phases.reshape(order.shape)
-        return self.radius * (1 + np.sum(waves * np.cos(order * angle + phases), axis=0))
+        radii: _Floats = self.radius * (1 + np.sum(waves * np.cos(order * angle + phases), axis=0))
+        return radii
 
 
 def _shape(rng: np.random.Generator, at: _Floats, radius: float, wobble: float) -> _Shape:
@@ -138,7 +139,8 @@ class _Slide:
         """Share of each pixel inside the shape, its edge `softness` pixels wide."""
         dx, dy = self.x - shape.at[0], self.y - shape.at[1]
         inside = shape.reach(np.arctan2(dy, dx)) - np.hypot(dx, dy)
-        return np.clip(0.5 + inside / (softness * self.pixel), 0, 1)
+        share: _Floats = np.clip(0.5 + inside / (softness * self.pixel), 0, 1)
+        return share
 
 
 def _rng(*key: object) -> np.random.Generator:
@@ -297,7 +299,8 @@ def _photograph(rng: np.random.Generator, slide: _Slide, look: _Look) -> NDArray
     grain = rng.normal(0, look.noise / _GREY_STEP, green.shape)
     # The grain is the same in all channels; rounding their differences without it keeps the archive small.
     levels = np.round(green + grain) + np.round(grey - green)
-    return (np.clip(levels, 1, 255 // _GREY_STEP) * _GREY_STEP).astype(np.uint8)
+    image: NDArray[np.uint8] = (np.clip(levels, 1, 255 // _GREY_STEP) * _GREY_STEP).astype(np.uint8)
+    return image
 
 
 def _draw(seed: int, person: _Person, k: int) -> PhantomCell:

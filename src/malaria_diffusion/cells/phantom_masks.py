@@ -50,7 +50,9 @@ def phantom_masks(
     return masks
 
 
-def _packed(image: NDArray[np.uint8], packing: PackingParameters, background: tuple[int, int, int]) -> NDArray:
+def _packed(
+    image: NDArray[np.uint8], packing: PackingParameters, background: tuple[int, int, int]
+) -> NDArray[np.uint8]:
     file = io.BytesIO()
     Image.fromarray(image).save(file, format="PNG")
     try:

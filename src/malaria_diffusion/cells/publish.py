@@ -131,7 +131,7 @@ def _files(images: SyntheticImages) -> Iterator[tuple[str, bytes]]:
         about[PHANTOM_KEY] = "trained on phantom cells"
     records = zip(rows["file"], table.to_dict("records"), cells, strict=True)
     for name, row, cell in tqdm(records, total=len(rows), desc="writing images", unit="image"):
-        yield name, _png(cell, about | row)
+        yield name, _png(cell, about | {str(key): value for key, value in row.items()})
 
 
 def _png(cell: NDArray[np.uint8], text: dict[str, Any]) -> bytes:

@@ -14,7 +14,7 @@ NAMED = 20  # classes; nobody reads more of them in a line
 
 def cells_by_class(table: pd.DataFrame) -> dict[str, int]:
     """Number of cells of each class, in the order of their names."""
-    return table["label"].value_counts().sort_index().to_dict()
+    return {str(label): int(count) for label, count in table["label"].value_counts().sort_index().items()}
 
 
 def counted(by_class: dict[str, int]) -> str:

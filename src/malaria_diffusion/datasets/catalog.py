@@ -19,7 +19,7 @@ class WholeFiles(DataCatalog, CatalogCommandsMixin):
 
     def save(self, ds_name: str, data: Any) -> None:
         """Save, and leave the earlier file where that fails."""
-        entry = self[ds_name]
+        entry: Any = self[ds_name]
         while hasattr(entry, "_dataset"):  # of the project's own, which wrap Kedro's
             entry = entry._dataset
         # the project's other entries see to it themselves, an object store does, and versions have places of their own

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from kedro.io.core import get_filepath_str
-from kedro_datasets.matplotlib import MatplotlibDataset
+from kedro_datasets.matplotlib.matplotlib_dataset import MatplotlibDataset
 
 
 class FigureDataset(MatplotlibDataset):
     """A matplotlib figure kept as PNG; loads as the bytes of that file and previews in kedro viz."""
 
-    def load(self) -> bytes:
+    def load(self) -> bytes:  # type: ignore[override]  # theirs never loads
         """The PNG file's content."""
-        return self._fs.cat_file(get_filepath_str(self._get_load_path(), self._protocol))
+        content: bytes = self._fs.cat_file(get_filepath_str(self._get_load_path(), self._protocol))
+        return content

@@ -61,18 +61,19 @@ class FinishedPath(AbstractDataset[Path, Path]):
         return {"filepath": self._filepath}
 
 
-class MemoryMap(AbstractDataset[NDArray, NDArray]):
+class MemoryMap(AbstractDataset[NDArray[np.uint8], NDArray[np.uint8]]):
     """Images, uint8, ... x 3 x S x S, in an .npy file, loaded as a read-only memory map and never copied."""
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._filepath = Path(filepath)
         self.metadata = metadata
 
-    def load(self) -> NDArray:
+    def load(self) -> NDArray[np.uint8]:
         """Map the file."""
-        return np.load(self._filepath, mmap_mode="r")
+        images: NDArray[np.uint8] = np.load(self._filepath, mmap_mode="r")
+        return images
 
-    def save(self, data: NDArray) -> None:
+    def save(self, data: NDArray[np.uint8]) -> None:
         """Move the file of a memory map into place, or write another array beside it and rename."""
         with whole(self._filepath) as beside:
             if isinstance(data, np.memmap) and data.filename:

@@ -19,9 +19,10 @@ class Result(AbstractDataset[Any, Any]):
     """
 
     def __init__(self, *, dataset: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
-        self._dataset = AbstractDataset.from_config("wrapped", dataset)
+        wrapped: Any = AbstractDataset.from_config("wrapped", dataset)
+        self._dataset: AbstractDataset[Any, Any] = wrapped
         self.metadata = metadata
-        self.preview = self._dataset.preview  # of which kedro viz reads the signature
+        self.preview = wrapped.preview  # of which kedro viz reads the signature
 
     def load(self) -> Any:
         """What was saved."""

@@ -36,7 +36,7 @@ class Store:
 
     def exists(self) -> bool:
         """Whether a version has been finished."""
-        return self._files.exists(f"{self._place}/{POINTER}")
+        return bool(self._files.exists(f"{self._place}/{POINTER}"))
 
     def save(self, data: Path) -> None:
         """Upload a copy of the file or folder `data`; until all of it is there, the earlier version counts."""
@@ -57,7 +57,7 @@ class Store:
             FileNotFoundError: no version has been finished.
             UserError: what was downloaded is not what was uploaded.
         """
-        version = json.loads(self._files.cat_file(f"{self._place}/{POINTER}"))["version"]
+        version: str = json.loads(self._files.cat_file(f"{self._place}/{POINTER}"))["version"]
         local = self._cache / version / self._name
         if not local.exists():
             beside = self._cache / "download"

@@ -74,7 +74,7 @@ def variational_bound(
         batch_size: Images at once.
     """
     diffusion = diffusion.to(device)
-    network = network.to(device, memory_format=torch.channels_last).eval()
+    network = network.to(device).to(memory_format=torch.channels_last).eval()
     dtype = torch.float32 if device.type == "mps" else torch.float64
     edges = _edges(diffusion.timesteps, parameters.steps)
     prior = np.empty(len(images))

@@ -61,7 +61,8 @@ def load_progress(path: Path) -> dict[str, Any]:
     metadata = _open(path).metadata()
     if metadata.get("progress_sha256") != _digest_text(metadata.get("progress", "")):
         raise _damaged(path, "its progress does not match its checksum")
-    return json.loads(metadata["progress"])
+    progress: dict[str, Any] = json.loads(metadata["progress"])
+    return progress
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -123,7 +124,7 @@ def select(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _named_averages(averages: dict[float, dict[str, Tensor]]) -> dict[str, Tensor]:
     """The first under "ema.", as if there were no other, and each other one under its decay."""
-    named = {}
+    named: dict[str, Tensor] = {}
     for place, (decay, average) in enumerate(averages.items()):
         prefix = "ema." if place == 0 else f"ema {decay}."
         named |= {prefix + name: tensor for name, tensor in average.items()}
@@ -142,7 +143,7 @@ def _digest_tensors(tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
-        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -16,6 +16,8 @@ class ChannelwiseGroupNorm(nn.Module):
     single channels do, and a small matrix averages them within each group. Same weights and result as nn.GroupNorm.
     """
 
+    averages: Tensor
+
     def __init__(self, original: nn.GroupNorm) -> None:
         super().__init__()
         self.weight, self.bias, self.eps = original.weight, original.bias, original.eps

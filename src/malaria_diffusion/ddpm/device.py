@@ -29,7 +29,8 @@ def resolve_device(name: DeviceName) -> torch.device:
 def resolve_precision(name: PrecisionName, device: torch.device) -> torch.dtype:
     """The dtype of the network's arithmetic; "auto" is bfloat16 where the hardware has it, else float32."""
     if name != "auto":
-        return getattr(torch, name)
+        precision: torch.dtype = getattr(torch, name)
+        return precision
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     return torch.bfloat16 if device.type == "cpu" and multiplies_bfloat16() is not None else torch.float32

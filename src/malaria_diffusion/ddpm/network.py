@@ -7,8 +7,7 @@ import math
 from typing import Any
 
 import torch
-from diffusers import UNet2DModel
-from diffusers.models.unets.unet_2d import UNet2DOutput
+from diffusers.models.unets.unet_2d import UNet2DModel, UNet2DOutput
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,7 +25,6 @@ class PatchUNet(UNet2DModel):
     samples there shuffles once at the end.
     """
 
-    @functools.wraps(UNet2DModel.__init__)  # diffusers reads there what the configuration may hold
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         merge_upsampling(self)
@@ -34,21 +32,26 @@ class PatchUNet(UNet2DModel):
     @property
     def patch_size(self) -> int:
         """p."""
-        return math.isqrt(self.config.in_channels // COLOURS)
+        return math.isqrt(self.config["in_channels"] // COLOURS)
 
-    def forward(self, sample: Tensor, timestep: Tensor | float, class_labels: Tensor | None = None) -> UNet2DOutput:
+    def forward(  # type: ignore[override]  # diffusers' may answer with a tuple; that is not needed here
+        self, sample: Tensor, timestep: Tensor | float, class_labels: Tensor | None = None
+    ) -> UNet2DOutput:
         """Answer of shape (B, 3, S, S) to images (B, 3, S, S)."""
         if self.patch_size == 1:
-            return super().forward(sample, timestep, class_labels)
+            return UNet2DOutput(sample=super().forward(sample, timestep, class_labels, return_dict=False)[0])
         patches = functional.pixel_unshuffle(sample, self.patch_size).contiguous(memory_format=torch.channels_last)
-        answer = super().forward(patches, timestep, class_labels).sample
+        answer = super().forward(patches, timestep, class_labels, return_dict=False)[0]
         return UNet2DOutput(sample=functional.pixel_shuffle(answer, self.patch_size))
 
     def plain(self) -> UNet2DModel:
         """A UNet2DModel with the same weights, of unshuffled images if p > 1."""
-        network = UNet2DModel.from_config(self.config)
+        network: UNet2DModel = UNet2DModel.from_config(self.config)
         network.load_state_dict(self.state_dict())
         return network
+
+
+functools.update_wrapper(PatchUNet.__init__, UNet2DModel.__init__)  # diffusers reads there what may be configured
 
 
 def build_network(parameters: NetworkParameters, size: int, num_classes: int, unconditional: bool = False) -> PatchUNet:

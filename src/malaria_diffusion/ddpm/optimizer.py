@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from malaria_diffusion.ddpm.objective import Objective
 from malaria_diffusion.ddpm.parameters import TrainingParameters
 
-ADAMS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+ADAMS: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 ADAM_SHARE = 0.5  # of the learning rate, beside Muon; `share` in the parameter groups that have less than all of it
 ENDS = ("conv_in.", "conv_out.")  # of the network, whose sides are colours: Muon's authors leave such layers to Adam
 
@@ -86,7 +86,7 @@ def build_optimizer(objective: Objective, parameters: TrainingParameters) -> Opt
 
 def state_shapes(optimizer: Optimizer) -> dict[str, torch.Size]:
     """Name and shape of every tensor of the state after a step."""
-    shapes = {}
+    shapes: dict[str, torch.Size] = {}
     index = 0
     for group in optimizer.param_groups:
         for weight in group["params"]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import atexit
 import os
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, distributed
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,11 @@ class Processes:
             value /= self.count
         return value
 
-    def concatenate(self, part: NDArray) -> NDArray:
+    def concatenate(self, part: NDArray[Scalar]) -> NDArray[Scalar]:
         """The parts of all processes in their order, on every process."""
         if self.count == 1:
             return part
-        parts: list[NDArray] = [part] * self.count
+        parts: list[NDArray[Scalar]] = [part] * self.count
         distributed.all_gather_object(parts, part)
         return np.concatenate(parts)
 

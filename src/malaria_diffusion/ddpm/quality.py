@@ -59,8 +59,9 @@ class QualityMeasure:
 
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         """The features of `images`, uint8, (N, 3, S, S): (N, D), of mean square 1 over typical ones."""
-        white = (random_features(images) - self._centre) / self._deviation @ self._whitening
-        return white * (LIMIT / np.maximum(LIMIT, np.sqrt(np.square(white).mean(axis=1, keepdims=True))))
+        white: NDArray[np.float64] = (random_features(images) - self._centre) / self._deviation @ self._whitening
+        size: NDArray[np.float64] = np.sqrt(np.square(white).mean(axis=1, keepdims=True))
+        return white * (LIMIT / np.maximum(LIMIT, size))
 
     def distance(self, images: NDArray[np.uint8]) -> float:
         """Squared maximum mean discrepancy between `images`, uint8, (N, 3, S, S), and the reference.
@@ -131,7 +132,7 @@ def _mean_kernel(x: NDArray[np.float64], y: NDArray[np.float64] | None = None) -
     return float(total / (len(x) * (len(others) - (y is None))))
 
 
-def _nearest(x: NDArray, y: NDArray) -> NDArray[np.float64]:
+def _nearest(x: NDArray[np.number], y: NDArray[np.number]) -> NDArray[np.float64]:
     """Root mean square difference (N,) between each row of `x` and the row of `y` that is nearest."""
     x = x.astype(np.float64)
     nearest = np.full(len(x), np.inf)

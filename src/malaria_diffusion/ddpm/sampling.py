@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -156,12 +157,13 @@ def fast_solver(
 ) -> DPMSolverMultistepScheduler | UniPCMultistepScheduler:
     """diffusers' scheduler for `solver` on this process's own betas, set to `evaluations` steps."""
     config = solver_config(diffusion, clipping)
+    scheduler: DPMSolverMultistepScheduler | UniPCMultistepScheduler
     if solver is Solver.DDIM:
         # DPM-Solver++ of order 1 is DDIM (Lu et al. 2022, section 4); diffusers' class of that name goes wrong unless
         # `evaluations` divides T
-        scheduler = DPMSolverMultistepScheduler.from_config(config, solver_order=1, use_exponential_sigmas=False)
+        scheduler = ddim = DPMSolverMultistepScheduler.from_config(config, solver_order=1, use_exponential_sigmas=False)
         steps = range(evaluations, 0, -1)
-        scheduler.set_timesteps(timesteps=[round(diffusion.timesteps * step / evaluations) - 1 for step in steps])
+        ddim.set_timesteps(timesteps=[round(diffusion.timesteps * step / evaluations) - 1 for step in steps])
     else:
         kind = UniPCMultistepScheduler if solver is Solver.UNIPC else DPMSolverMultistepScheduler
         scheduler = kind.from_config(config)
@@ -184,8 +186,8 @@ def _states(
     check_sampling(parameters, diffusion.timesteps, null_class, guide is not None)
     device = resolve_device(parameters.device)
     dtype = resolve_precision(parameters.precision, device)
-    network = network.to(device, memory_format=torch.channels_last).eval()
-    guide = network if guide is None else guide.to(device, memory_format=torch.channels_last).eval()
+    network = network.to(device).to(memory_format=torch.channels_last).eval()
+    guide = network if guide is None else guide.to(device).to(memory_format=torch.channels_last).eval()
     diffusion = diffusion.to(device)
     streams = [keyed_generator(parameters.seed, Purpose.IMAGE, index) for index in indices]
     labels = torch.as_tensor(all_labels[indices.start : indices.stop].copy(), device=device)  # may be read-only
@@ -198,7 +200,8 @@ def _states(
 
     def call(which: nn.Module, x_t: Tensor, t: Tensor, classes: Tensor) -> Tensor:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            return which(x_t, t, class_labels=classes).sample.float()
+            output: Tensor = which(x_t, t, class_labels=classes).sample.float()
+        return output
 
     def evaluate(x_t: Tensor, step: int) -> tuple[Tensor, Tensor]:
         t = torch.full((len(x_t),), step, device=device)
@@ -213,7 +216,7 @@ def _states(
 
     x_t = noise()
     yield x_t
-    if parameters.solver is Solver.ANCESTRAL:
+    if parameters.evaluations is None:  # so with the ancestral solver, and with no other
         for step in reversed(range(diffusion.timesteps)):
             output, t = evaluate(x_t, step)
             z = noise() if step > 0 else torch.zeros_like(x_t)
@@ -223,5 +226,5 @@ def _states(
         scheduler = fast_solver(diffusion, parameters.solver, parameters.evaluations, parameters.clipping)
         for step in scheduler.timesteps:
             output, _ = evaluate(x_t, int(step))
-            x_t = scheduler.step(output, step, x_t).prev_sample
+            x_t = scheduler.step(output, step, x_t, return_dict=False)[0]
             yield x_t

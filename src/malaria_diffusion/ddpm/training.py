@@ -171,7 +171,7 @@ def epochs_done(folder: Path) -> int:
 def seconds_per_image(folder: Path) -> float:
     """What a training image has cost in the training in `folder`, without looks, validation and checkpoints."""
     progress = load_progress(folder / CHECKPOINT)
-    return progress["seconds"] / progress["images_seen"]
+    return float(progress["seconds"] / progress["images_seen"])
 
 
 class BestWeights(NamedTuple):
@@ -244,14 +244,16 @@ class _Run:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._torch_seed(-1))  # for the initial weights
             objective = Objective(process, network_parameters, parameters, size, data.num_classes, precision)
-        self.objective = objective.to(self.device, memory_format=torch.channels_last).train()
+        self.objective = objective.to(self.device).to(memory_format=torch.channels_last).train()
         self.averaged = {
             decay: copy.deepcopy(self.objective).eval().requires_grad_(False) for decay in parameters.ema_decays
         }
-        self.averages = {decay: dict(averaged.named_parameters()) for decay, averaged in self.averaged.items()}
+        self.averages: dict[float, dict[str, Tensor]] = {
+            decay: dict(averaged.named_parameters()) for decay, averaged in self.averaged.items()
+        }
         if parameters.compile:
             compile_network(self.objective.network)
-        self.losses: nn.Module = self.objective
+        self.losses: Objective | DistributedDataParallel = self.objective
         if self.processes.count > 1:
             self.losses = DistributedDataParallel(self.objective)
         self.optimizer = build_optimizer(self.objective, parameters)
@@ -308,8 +310,8 @@ class _Run:
         part = self.feed.samples(self.step)
         for place, batch in enumerate(batches):
             torch.manual_seed(self._torch_seed(part.start + place * len(batch.t)))  # for dropout
-            last = place == len(batches) - 1
-            with nullcontext() if last or self.processes.count == 1 else self.losses.no_sync():
+            more = place < len(batches) - 1
+            with self.losses.no_sync() if more and isinstance(self.losses, DistributedDataParallel) else nullcontext():
                 loss = self.losses(batch).mean() / len(batches)
                 loss.backward()
             self.loss_sum += loss.detach()
@@ -326,8 +328,9 @@ class _Run:
     def record(self, end_of_epoch: bool) -> float:
         """Add a row to the history; return the mean loss since the last one."""
         loss = float(self.processes.mean(self.loss_sum)) / self.loss_count
-        self.seconds += time.perf_counter() - self._since
-        self._since = None
+        if self._since is not None:
+            self.seconds += time.perf_counter() - self._since
+            self._since = None
         if not math.isfinite(loss):
             self._fail(f"loss became {loss} within the {self.loss_count} steps before step {self.step}")
         if not bool(nn.utils.get_total_norm(list(self.objective.parameters())).isfinite()):

@@ -17,6 +17,8 @@ class MergedUpsample(Upsample2D):
     result, to rounding, are those of diffusers; a GPU goes its way.
     """
 
+    conv: Any  # nn.Conv2d, where diffusers infers the last kind that it may be
+
     def __init__(self, original: Upsample2D) -> None:
         nn.Module.__init__(self)
         self.__dict__.update(original.__dict__)  # its weights, not new ones: none is drawn

@@ -97,4 +97,5 @@ class Watch:
         """The first cells of each class among `rows`."""
         labels = self.data.labels[rows]
         chosen = [rows[labels == label][:per_class] for label in range(self.data.num_classes)]
-        return self.data.cells[np.sort(np.concatenate(chosen))]
+        first: NDArray[np.uint8] = self.data.cells[np.sort(np.concatenate(chosen))]
+        return first

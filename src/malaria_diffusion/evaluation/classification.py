@@ -243,7 +243,8 @@ def _accuracy_by(right: pd.Series, group: pd.Series, confidence: float) -> pd.Da
         high=[interval.high for interval in intervals],
     )
     columns = ["cells", "errors", "accuracy", "low", "high"]
-    return table[columns].sort_values(["accuracy", "cells"], ascending=[True, False]).reset_index()
+    ranked: pd.DataFrame = table[columns].sort_values(["accuracy", "cells"], ascending=[True, False]).reset_index()
+    return ranked
 
 
 def _confidence_bin(confidence: pd.Series) -> NDArray[np.int64]:
@@ -260,7 +261,7 @@ def _auc(rank: NDArray[np.int64], truth: NDArray[np.bool_], weight: NDArray[np.f
     return _ratio((positive * (below + negative / 2)).sum(), positive.sum() * negative.sum())
 
 
-def _macro(counts: NDArray[np.float64]) -> dict[str, float]:
+def _macro(counts: NDArray[np.number]) -> dict[str, float]:
     """Means over classes, of a weighted confusion matrix; a class that a resample lacks does not count."""
     right, true, called = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
     there, either = true > 0, true + called > 0

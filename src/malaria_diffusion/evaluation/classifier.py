@@ -20,6 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from malaria_diffusion.ddpm.parameters import DeviceName
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.evaluation.parameters import ClassifierParameters
 
@@ -130,7 +131,7 @@ def train_classifier(
 
 
 def predict(
-    checkpoint: Path, cells: NDArray[np.uint8], batch_size: int = 256, device: str = "auto"
+    checkpoint: Path, cells: NDArray[np.uint8], batch_size: int = 256, device: DeviceName = "auto"
 ) -> NDArray[np.float32]:
     """Class probabilities of cells, prepared as they were in validation.
 
@@ -151,7 +152,7 @@ def predict(
 
 
 def load_predictor(
-    checkpoint: Path, batch_size: int = 256, device: str = "auto", test_time_augmentation: bool | None = None
+    checkpoint: Path, batch_size: int = 256, device: DeviceName = "auto", test_time_augmentation: bool | None = None
 ) -> Predictor:
     """`predict` for many calls: the checkpoint is read once.
 
@@ -173,7 +174,7 @@ def load_predictor(
 
 
 def random_classifier(
-    checkpoint: Path, typical: NDArray[np.uint8], seed: int, batch_size: int = 256, device: str = "auto"
+    checkpoint: Path, typical: NDArray[np.uint8], seed: int, batch_size: int = 256, device: DeviceName = "auto"
 ) -> Predictor:
     """The same architecture with new random weights: what an untrained network says of cells.
 
@@ -237,14 +238,14 @@ def _private_ultralytics() -> Iterator[None]:
     from ultralytics.utils import LOGGER, SETTINGS
 
     torch.set_num_threads(threads)
-    settings, level = dict(SETTINGS), LOGGER.level
+    theirs, level = dict(SETTINGS), LOGGER.level
     dict.update(SETTINGS, dict.fromkeys(_TRACKERS, False))  # dict's own update: theirs would write the file
     LOGGER.setLevel("ERROR")
     try:
         yield
     finally:
         LOGGER.setLevel(level)
-        dict.update(SETTINGS, settings)
+        dict.update(SETTINGS, theirs)
         torch.set_num_threads(threads)
 
 
@@ -309,5 +310,5 @@ def _fingerprint(
     rows = np.concatenate([train_rows, val_rows]).astype(np.int64)
     digest.update(rows.tobytes() + labels[rows].astype(np.int64).tobytes())
     for start in range(0, len(rows), _HASHED_AT_ONCE):
-        digest.update(np.ascontiguousarray(cells[rows[start : start + _HASHED_AT_ONCE]]))
+        digest.update(np.ascontiguousarray(cells[rows[start : start + _HASHED_AT_ONCE]]).data)
     return digest.hexdigest()

@@ -23,6 +23,9 @@ from malaria_diffusion.evaluation.descriptors import DESCRIPTORS
 
 PERMUTATIONS = 1000
 RESPLITS = 200
+_Owners = NDArray[np.str_] | NDArray[np.integer]
+_Weights = NDArray[np.float64] | NDArray[np.bool_]
+
 SIDES = ("real", "floor", "synthetic")
 
 
@@ -110,7 +113,7 @@ def distance_tests(
                 bar.update()
     table = pd.DataFrame(rows)
     for p in ("rank_p", "p"):
-        table.insert(table.columns.get_loc(p) + 1, f"{p}_adjusted", false_discovery_control(table[p]))
+        table.insert(list(table.columns).index(p) + 1, f"{p}_adjusted", false_discovery_control(table[p]))
     return table
 
 
@@ -144,7 +147,7 @@ def associations(
         values, people, _ = _chosen(described, cells, group)
         tables = {side: values[side][names].to_numpy(dtype=float) for side in SIDES}
         found = {side: _spearman(table)[firsts, seconds] for side, table in tables.items()}
-        owners = {"real": people["real"], "synthetic": np.arange(len(tables["synthetic"]))}
+        owners: dict[str, _Owners] = {"real": people["real"], "synthetic": np.arange(len(tables["synthetic"]))}
         drawn = {
             side: [_spearman(tables[side][rows])[firsts, seconds] for rows in _resampled(owner, resamples, rng)]
             for side, owner in owners.items()
@@ -167,7 +170,7 @@ def associations(
     return Associations(pd.DataFrame(correlations), pd.DataFrame(differences))
 
 
-def person_weights(people: NDArray, draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def person_weights(people: _Owners, draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """How often each cell is in each bootstrap resample (draws, N) of the people (N,) whose cells they are."""
     names, index = np.unique(people, return_inverse=True)
     times = bootstrap_counts(len(names), draws, rng)
@@ -240,13 +243,13 @@ def _shuffles(first: int, second: int, rng: np.random.Generator) -> NDArray[np.b
     return rng.permuted(np.broadcast_to(np.arange(first + second) < first, (PERMUTATIONS, first + second)), axis=1)
 
 
-def _permutation_p(first: NDArray, second: NDArray, shuffles: NDArray[np.bool_]) -> float:
+def _permutation_p(first: NDArray[np.float64], second: NDArray[np.float64], shuffles: NDArray[np.bool_]) -> float:
     pool = np.concatenate([first, second])
     observed = _statistic(first, second)
     return _share_as_large(_ks(pool, shuffles, pool, ~shuffles), observed)
 
 
-def _statistic(first: NDArray, second: NDArray) -> float:
+def _statistic(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     return float(ks_2samp(first, second, method="asymp").statistic)  # the library's exact p is not needed
 
 
@@ -256,21 +259,23 @@ def _share_as_large(drawn: NDArray[np.float64], observed: float) -> float:
 
 
 def _ks(
-    first: NDArray[np.float64], first_weight: NDArray, second: NDArray[np.float64], second_weight: NDArray
+    first: NDArray[np.float64], first_weight: _Weights, second: NDArray[np.float64], second_weight: _Weights
 ) -> NDArray[np.float64]:
     """Kolmogorov-Smirnov statistics (R,) of two samples under R weightings each: (R, N) and (R, M)."""
     grid = np.union1d(first, second)
-    return np.abs(_cumulative(first, first_weight, grid) - _cumulative(second, second_weight, grid)).max(axis=1)
+    apart = np.abs(_cumulative(first, first_weight, grid) - _cumulative(second, second_weight, grid))
+    largest: NDArray[np.float64] = apart.max(axis=1)
+    return largest
 
 
-def _cumulative(values: NDArray[np.float64], weight: NDArray, grid: NDArray[np.float64]) -> NDArray[np.float64]:
+def _cumulative(values: NDArray[np.float64], weight: _Weights, grid: NDArray[np.float64]) -> NDArray[np.float64]:
     order = values.argsort()
     sums = np.zeros((len(weight), len(values) + 1))
     np.cumsum(weight[:, order], axis=1, out=sums[:, 1:])
     return sums[:, np.searchsorted(values[order], grid, side="right")] / sums[:, -1:]
 
 
-def _resampled(owner: NDArray, draws: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+def _resampled(owner: _Owners, draws: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
     """Rows of bootstrap resamples of the owners' cells."""
     for weight in person_weights(owner, draws, rng):
         yield np.repeat(np.arange(len(owner)), weight.astype(int))

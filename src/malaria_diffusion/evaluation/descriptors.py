@@ -122,7 +122,8 @@ def dark_mask(cells: NDArray[np.uint8], background: tuple[int, int, int], thresh
 
 def absorbance(cells: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Mean absorbance of red and green light (N, S, S), natural logarithm; level 0 counts as 1."""
-    return -np.log(np.maximum(cells[:, :2], 1).astype(np.float32) / 255).mean(axis=1)
+    mean: NDArray[np.float32] = -np.log(np.maximum(cells[:, :2], 1).astype(np.float32) / 255).mean(axis=1)
+    return mean
 
 
 def interior(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -130,10 +131,11 @@ def interior(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return ndimage.minimum_filter(mask, size=_window(mask.shape[-1]), mode="constant", cval=0)
 
 
-def mean_over(values: NDArray[np.floating], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+def mean_over(values: NDArray[np.number | np.bool_], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Mean of each image's values (N, S, S) over its mask; 0 where the mask is empty."""
-    total = (values * mask).sum(axis=(1, 2), dtype=np.float64)
-    return total / np.maximum(mask.sum(axis=(1, 2)), 1)
+    total: NDArray[np.float64] = (values * mask).sum(axis=(1, 2), dtype=np.float64)
+    count: NDArray[np.int64] = mask.sum(axis=(1, 2))
+    return total / np.maximum(count, 1)
 
 
 def _describe(cells: NDArray[np.uint8], background: tuple[int, int, int], threshold: int) -> pd.DataFrame:
@@ -173,7 +175,7 @@ def _stain(cells: NDArray[np.uint8], mask: NDArray[np.bool_]) -> tuple[NDArray[n
     return (turn - CUT) % 360 + CUT, mean_over((most - cells.min(axis=1)) / np.maximum(most, 1), mask)
 
 
-def _spots(stain: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
+def _spots(stain: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[NDArray[np.integer], int]:
     """Numbered dark spots (N, S, S), 0 elsewhere, and the highest number."""
     count = mask.sum(axis=(1, 2))
     ordered = np.sort(np.where(mask, stain, np.inf).reshape(len(mask), mask.shape[-1] ** 2), axis=1)

@@ -83,7 +83,8 @@ def foreground(cells: NDArray[np.uint8], background: tuple[int, int, int], thres
         bool, (N, S, S).
     """
     away = np.abs(cells.astype(np.int16) - np.array(background, dtype=np.int16).reshape(1, 3, 1, 1))
-    return away.max(axis=1) > threshold
+    mask: NDArray[np.bool_] = away.max(axis=1) > threshold
+    return mask
 
 
 def check_foreground(
@@ -103,10 +104,10 @@ def check_foreground(
     places = pd.Series(np.arange(len(cells)), index=labels.to_numpy())
     for label, rows in places.groupby(level=0):
         looked_at = cells[rows.iloc[:: max(1, len(rows) // CELLS_AT_ONCE)].to_numpy()]
-        empty = ~foreground(looked_at, background, threshold).any(axis=(1, 2))
-        if empty.mean() > 0.5:
+        empty = np.count_nonzero(~foreground(looked_at, background, threshold).any(axis=(1, 2)))
+        if empty > 0.5 * len(looked_at):
             raise UserError(
-                f"validation.comparison.foreground_threshold is {threshold}, but {empty.sum()} of {len(empty)} cells "
+                f"validation.comparison.foreground_threshold is {threshold}, but {empty} of {len(looked_at)} cells "
                 f"of class {label!r} differ from the background {background} by no more than that anywhere: lower it, "
                 "correct data_processing.packing.background, or set -1 if the images have no background"
             )
@@ -142,7 +143,8 @@ def intensity_histograms(
 def score_histograms(scores: NDArray[np.floating], bins: int) -> NDArray[np.int64]:
     """One count a cell, in the bin of its score in [0, 1]: here the image is the unit. Shape (N, bins)."""
     place = np.minimum((scores * bins).astype(int), bins - 1)
-    return np.eye(bins, dtype=np.int64)[place]
+    counts: NDArray[np.int64] = np.eye(bins, dtype=np.int64)[place]
+    return counts
 
 
 def compare(first: NDArray[np.integer], second: NDArray[np.integer]) -> Comparison:
@@ -304,7 +306,10 @@ def results_table(
 
 
 def _check_classes(cells: dict[str, pd.DataFrame]) -> None:
-    counts = {side: table["label"].value_counts().to_dict() for side, table in cells.items()}
+    counts = {
+        side: {str(label): count for label, count in table["label"].value_counts().items()}
+        for side, table in cells.items()
+    }
     for side, found in counts.items():
         missing = set().union(*counts.values()) - set(found)
         if missing:

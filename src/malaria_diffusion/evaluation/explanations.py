@@ -160,8 +160,9 @@ def log_odds(probabilities: NDArray[np.floating], positive: int) -> NDArray[np.f
             f"0..{probabilities.shape[1] - 1}, finite: {bool(np.isfinite(probabilities).all())}"
         )
     # 1 - p would be 0 where p rounds to 1
-    others = np.delete(probabilities, positive, axis=1).sum(axis=1, dtype=np.float64)
-    return np.log(np.maximum(probabilities[:, positive].astype(np.float64), LEAST)) - np.log(np.maximum(others, LEAST))
+    others: NDArray[np.float64] = np.delete(probabilities, positive, axis=1).sum(axis=1, dtype=np.float64)
+    own = probabilities[:, positive].astype(np.float64)
+    return np.log(np.maximum(own, LEAST)) - np.log(np.maximum(others, LEAST))
 
 
 def localisation(

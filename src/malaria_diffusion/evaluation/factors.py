@@ -159,7 +159,7 @@ def _explain(targets: dict[str, _Target], confidence: float, seed: int) -> Expla
         known = ~np.isnan(values).any(axis=1)
         values, unit, truth, weight = values[known], unit[known], truth[known], weight[:, known]
         reason = refusal or _reason(values, truth, unit, len(known))
-        score, fold = ([], []) if reason else _scores(values, truth, unit, seed)
+        score, fold = (np.empty(0), np.empty(0, dtype=np.int64)) if reason else _scores(values, truth, unit, seed)
         for scope in scopes:
             found: dict[str, object] = {"target": name, "factor": factor, "scope": scope}
             if scope == WITHIN_PERSON and not reason:
@@ -221,10 +221,10 @@ def associations_kept(
                 "not all; raise validation.comparison.n, or check validation.comparison.foreground_threshold"
             )
     rng = np.random.default_rng(seed)
-    people = [sides[side]["person"].to_numpy(dtype=str) for side in ("real", "floor")]
-    owners = zip(SIDES, (*people, np.arange(len(sides["synthetic"]))), strict=True)
+    people, others = (sides[side]["person"].to_numpy(dtype=str) for side in ("real", "floor"))
+    owners = zip(SIDES, (people, others, np.arange(len(sides["synthetic"]))), strict=True)
     weights = {side: person_weights(owner, resamples, rng) for side, owner in owners}
-    groups = two_groups(*people, max(RESPLITS, resamples), rng)
+    groups = two_groups(people, others, max(RESPLITS, resamples), rng)
     rows = []
     for factor in IMAGE_FACTORS:
         values = {side: table[factor].to_numpy(dtype=float) for side, table in sides.items()}
@@ -295,7 +295,9 @@ def _errors(judged: pd.DataFrame, resamples: int, rng: np.random.Generator) -> _
     return _Target(judged, person, (judged["label"] != judged["predicted"]).to_numpy(), weight, factors)
 
 
-def _against(unseen: pd.DataFrame, others: pd.DataFrame, weight: NDArray, rng: np.random.Generator) -> _Target:
+def _against(
+    unseen: pd.DataFrame, others: pd.DataFrame, weight: NDArray[np.float64], rng: np.random.Generator
+) -> _Target:
     """Unseen cells against others. Of synthetic ones, which are of nobody, each image stands for itself."""
     own = others["person"].to_numpy(dtype=str) if "person" in others else np.arange(len(others)).astype(str)
     kind = "other " if "person" in others else "synthetic "
@@ -309,7 +311,7 @@ def _against(unseen: pd.DataFrame, others: pd.DataFrame, weight: NDArray, rng: n
     )
 
 
-def _reason(values: NDArray, truth: NDArray[np.bool_], unit: NDArray[np.str_], cells: int) -> str:
+def _reason(values: NDArray[np.float64], truth: NDArray[np.bool_], unit: NDArray[np.str_], cells: int) -> str:
     """Why a factor cannot be tested; empty if it can."""
     known = f" (known for {len(values)} of {cells} cells)"
     if len(values) and not np.ptp(values, axis=0).any():

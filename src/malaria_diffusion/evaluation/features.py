@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from malaria_diffusion.ddpm.parameters import DeviceName
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.evaluation.classifier import _check_cells, _private_ultralytics
 from malaria_diffusion.evaluation.parameters import ClassifierParameters
@@ -33,7 +34,7 @@ class FeatureSpace(NamedTuple):
     checkpoint: Path
     image_size: int
 
-    def embed(self, cells: NDArray[np.uint8], device: str) -> NDArray[np.float32]:
+    def embed(self, cells: NDArray[np.uint8], device: DeviceName) -> NDArray[np.float32]:
         """The features of cells, see `embed`."""
         return embed(self.checkpoint, cells, self.image_size, device)
 
@@ -57,7 +58,7 @@ def embed(
     checkpoint: Path,
     cells: NDArray[np.uint8],
     image_size: int | None = None,
-    device: str = "auto",
+    device: DeviceName = "auto",
     batch_size: int = 256,
 ) -> NDArray[np.float32]:
     """The pooled features of cells: what enters the last, linear layer of a YOLOv8 classifier.

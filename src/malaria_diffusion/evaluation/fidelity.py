@@ -6,13 +6,15 @@ same number for real cells of other people, as many of them, against the same un
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from malaria_diffusion.ddpm.parameters import DeviceName
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.evaluation.bootstrap import bootstrap_counts
 from malaria_diffusion.evaluation.choice import compared_groups
@@ -81,7 +83,8 @@ class Projection:
             UserError: not of the fitted width, or not finite.
         """
         self._check(features)
-        return self._pca.transform(features.astype(np.float64))
+        projected: NDArray[np.float64] = self._pca.transform(features.astype(np.float64))
+        return projected
 
     def _check(self, features: NDArray[np.floating]) -> None:
         if features.ndim != 2 or features.shape[1] != self._width:
@@ -104,7 +107,7 @@ class ProjectedSpace(NamedTuple):
 
     network: FeatureSpace
     projection: Projection
-    device: str
+    device: DeviceName
 
     def __call__(self, cells: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Cells, uint8 (N, 3, S, S), as points (N, d)."""
@@ -167,7 +170,8 @@ def kernel_distances(real: Side, other: Side) -> NDArray[np.float64]:
     """
     across = _by_owner(_by_owner(_kernel(real.features, other.features), real.owner).T, other.owner).T
     pairs = np.outer(np.bincount(real.owner), np.bincount(other.owner))
-    between = ((real.draws @ across) * other.draws).sum(axis=1) / ((real.draws @ pairs) * other.draws).sum(axis=1)
+    between: NDArray[np.float64] = ((real.draws @ across) * other.draws).sum(axis=1)
+    between /= ((real.draws @ pairs) * other.draws).sum(axis=1)
     return _mean_within(real) + _mean_within(other) - 2 * between
 
 
@@ -194,7 +198,7 @@ def frechet_distances(real: Side, other: Side) -> NDArray[np.float64]:
     root = (vectors * np.sqrt(values.clip(0))[:, None, :]) @ vectors.transpose(0, 2, 1)
     shared = np.sqrt(np.linalg.eigvalsh(root @ other_covariance @ root).clip(0)).sum(axis=1)
     traces = np.trace(covariance + other_covariance, axis1=1, axis2=2)
-    distances = np.square(mean - other_mean).sum(axis=1) + traces - 2 * shared
+    distances: NDArray[np.float64] = np.square(mean - other_mean).sum(axis=1) + traces - 2 * shared
     if len(distances) > 1:
         distances[1:] -= distances[1:].mean() - distances[0]
     return distances.clip(0)
@@ -230,7 +234,7 @@ def neighbour_scores(real: Side, other: Side, neighbours: int = NEIGHBOURS) -> d
 
 
 def fidelity_table(
-    features: dict[str, NDArray[np.floating]],
+    features: Mapping[str, NDArray[np.floating]],
     cells: dict[str, pd.DataFrame],
     resamples: int,
     confidence: float,
@@ -256,7 +260,7 @@ def fidelity_table(
             too few images or people.
     """
     groups = _groups(features, cells, neighbours + 2)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for group in tqdm(groups, desc="measuring fidelity", unit="group"):
         sides = {}
         for side in SIDES:
@@ -272,7 +276,7 @@ def fidelity_table(
             for side in ("synthetic", "floor")
         )
         for metric, better in BETTER.items():
-            row = {"metric": metric, "group": group, "better": better, "n": len(sides["real"].features)}
+            row: dict[str, Any] = {"metric": metric, "group": group, "better": better, "n": len(sides["real"].features)}
             difference = synthetic[metric] - floor[metric]
             for name, draws in (("value", synthetic[metric]), ("floor", floor[metric]), ("difference", difference)):
                 prefix = "" if name == "value" else f"{name}_"
@@ -280,10 +284,11 @@ def fidelity_table(
                 row |= {name: float(draws[0]), f"{prefix}low": float(low), f"{prefix}high": float(high)}
             rows.append(row)
     order = list(BETTER)
-    return pd.DataFrame(sorted(rows, key=lambda row: order.index(row["metric"])))
+    rows.sort(key=lambda row: order.index(row["metric"]))
+    return pd.DataFrame(rows)
 
 
-def _groups(features: dict[str, NDArray[np.floating]], cells: dict[str, pd.DataFrame], least: int) -> list[str]:
+def _groups(features: Mapping[str, NDArray[np.floating]], cells: dict[str, pd.DataFrame], least: int) -> list[str]:
     """See `compared_groups`; every side must have as many of each class."""
     counts = {side: cells[side]["label"].value_counts().sort_index().to_dict() for side in SIDES}
     if any(counts[side] != counts["real"] for side in SIDES):
@@ -322,7 +327,8 @@ def _pairs(counts: NDArray[np.float64]) -> NDArray[np.float64]:
 def _within(sums: NDArray[np.float64], draws: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sums over pairs of owners (P, P), for each draw; the own pairs of one drawn twice count twice, not 4 times."""
     own = np.diag(sums)
-    return ((draws @ (sums - np.diag(own))) * draws).sum(axis=1) + draws @ own
+    different: NDArray[np.float64] = ((draws @ (sums - np.diag(own))) * draws).sum(axis=1)
+    return different + draws @ own
 
 
 def _mean_within(side: Side) -> NDArray[np.float64]:
@@ -344,6 +350,6 @@ def _moments(side: Side) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return mean, (second - count[:, :, None] * outer) / (count[:, :, None] - 1)
 
 
-def _means(side: Side, values: NDArray) -> NDArray[np.float64]:
+def _means(side: Side, values: NDArray[np.floating | np.bool_]) -> NDArray[np.float64]:
     """Mean over images (N,) for each draw."""
     return side.draws @ _by_owner(values.astype(np.float64), side.owner) / (side.draws @ np.bincount(side.owner))

@@ -88,8 +88,8 @@ def guidance_table(
         for label, measure in measures.items():
             drawn, real = images[labels == label], reference[reference_labels == label]
             distances.append(measure.distance(drawn))
-            sides = (_as_they_are(measure.features(side)) for side in (real, drawn))
-            recalls.append(neighbour_scores(*sides)["recall"][0])
+            scores = neighbour_scores(_as_they_are(measure.features(real)), _as_they_are(measure.features(drawn)))
+            recalls.append(scores["recall"][0])
         rows.append({"guidance": float(scale), "kernel_distance": np.mean(distances), "recall": np.mean(recalls)})
     return pd.DataFrame(rows)
 

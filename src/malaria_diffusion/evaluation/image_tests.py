@@ -44,7 +44,8 @@ def cramers_v(first: NDArray[np.number], second: NDArray[np.number]) -> NDArray[
     """Cramer's V of two histograms (..., bins) as if both had the same total: 0 (alike) to 1 (disjoint)."""
     p, q = _shares(first), _shares(second)
     either = np.where(p + q > 0, p + q, 1)
-    return np.sqrt(((p - q) ** 2 / either).sum(axis=-1) / 2)
+    square: NDArray[np.float64] = ((p - q) ** 2 / either).sum(axis=-1) / 2
+    return np.sqrt(square)
 
 
 def jensen_shannon(first: NDArray[np.number], second: NDArray[np.number]) -> NDArray[np.float64]:
@@ -54,10 +55,11 @@ def jensen_shannon(first: NDArray[np.number], second: NDArray[np.number]) -> NDA
     """
     p, q = _shares(first), _shares(second)
     middle = (p + q) / 2
-    return np.clip((rel_entr(p, middle) + rel_entr(q, middle)).sum(axis=-1) / (2 * np.log(2)), 0, 1)
+    apart: NDArray[np.float64] = (rel_entr(p, middle) + rel_entr(q, middle)).sum(axis=-1) / (2 * np.log(2))
+    return np.clip(apart, 0, 1)
 
 
-def statistics(first: NDArray[np.number], total: NDArray[np.number]) -> NDArray[np.float64]:
+def statistics(first: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.float64]:
     """Pearson's chi-square and the log-likelihood ratio of `first` against the rest of `total`.
 
     Args:
@@ -202,7 +204,8 @@ def permuted_within(
 
 
 def _shares(histograms: NDArray[np.number]) -> NDArray[np.float64]:
-    return histograms / histograms.sum(axis=-1, keepdims=True)
+    shares: NDArray[np.float64] = histograms / histograms.sum(axis=-1, keepdims=True)
+    return shares
 
 
 def _at_least(values: NDArray[np.float64], observed: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -179,7 +179,7 @@ def denoising_losses(
     import torch
 
     diffusion = diffusion.to(device)
-    network = network.to(device, memory_format=torch.channels_last).eval()
+    network = network.to(device).to(memory_format=torch.channels_last).eval()
     noise = np.random.default_rng(seed).standard_normal((len(timesteps), *images.shape[1:]), dtype=np.float32)
     losses = np.empty((len(images), len(timesteps)))
     with torch.no_grad(), tqdm(total=losses.size, desc="membership", unit="evaluation") as bar:
@@ -204,7 +204,9 @@ def standardised(losses: NDArray[np.float64]) -> NDArray[np.float64]:
     """One loss a cell, (N,), of those at each timestep, (N, K), which differ by orders of magnitude."""
     deviation = losses.std(axis=0)
     centred = losses - losses.mean(axis=0)
-    return np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 0).mean(axis=1)
+    standard = np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 0)
+    mean: NDArray[np.float64] = standard.mean(axis=1)
+    return mean
 
 
 def _intervals(
@@ -254,4 +256,4 @@ def weighted_roc(
     tpr, fpr = rates
     place = (fpr <= FALSE_POSITIVE_RATE + 1e-12).sum(axis=1) - 1
     rows = np.arange(len(weights))
-    return np.trapezoid(tpr, fpr, axis=1), tpr[rows, place], fpr[rows, place]
+    return np.asarray(np.trapezoid(tpr, fpr, axis=1)), tpr[rows, place], fpr[rows, place]

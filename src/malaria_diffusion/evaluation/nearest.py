@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,8 @@ def pixel_vectors(cells: NDArray[np.uint8]) -> NDArray[np.float32]:
     edges, pixels = np.linspace(0, size, side + 1), np.arange(size)
     share = np.clip(np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels), 0, 1)
     share = (share * side / size).astype(np.float32)
-    return (share @ _centred(cells).astype(np.float32) @ share.T).reshape(len(cells), -1)
+    small: NDArray[np.float32] = share @ _centred(cells).astype(np.float32) @ share.T
+    return small.reshape(len(cells), -1)
 
 
 def nearest_cells(
@@ -114,7 +115,9 @@ def _centred(cells: NDArray[np.uint8]) -> NDArray[np.uint8]:
         for axis in (2, 1)
     )
     image, channel = np.ogrid[: len(cells), :3]
-    return cells[image[..., None, None], channel[..., None, None], rows[:, None, :, None], columns[:, None, None, :]]
+    at = (image[..., None, None], channel[..., None, None], rows[:, None, :, None], columns[:, None, None, :])
+    shifted: NDArray[np.uint8] = cells[at]
+    return shifted
 
 
 def _vectors(embed: Embedding, cells: NDArray[np.uint8], space: str) -> NDArray[np.float32]:
@@ -135,7 +138,7 @@ def _exactly(
     squares: NDArray[np.float32],
     short: NDArray[np.int64],
     shifted: NDArray[np.uint8] | None,
-) -> tuple[NDArray, ...]:
+) -> tuple[NDArray[Any], ...]:
     """Of a short list (B, K): the nearest member, its distance, relative distance, transform and shift, (B,) each."""
     rows = np.arange(len(short))[:, None]
     there = base[short]
@@ -168,7 +171,8 @@ def _shifted_square(
         strict=True,
     )
     difference = first[..., *here] - second[..., *there]
-    return np.einsum("bkcij,bkcij->bk", difference, difference) / np.float32(difference[0, 0].size)
+    total: NDArray[np.float32] = np.einsum("bkcij,bkcij->bk", difference, difference)
+    return total / np.float32(difference[0, 0].size)
 
 
 def _matched(
@@ -178,7 +182,7 @@ def _matched(
     people: NDArray[np.int64],
     alike: float,
     dimensions: int,
-) -> tuple[NDArray, ...]:
+) -> tuple[NDArray[Any], ...]:
     """Distances to the nearest of the drawn members and non-members, who is nearer, and whose cell that is."""
     result = np.empty((4, len(draws), len(d2)))
     rows = np.arange(len(d2))

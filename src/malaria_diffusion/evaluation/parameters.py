@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
 from malaria_diffusion.ddpm.parameters import PrecisionName
 from malaria_diffusion.parameters import Parameters
 
+Number = TypeVar("Number", int, float)
 
-def rising(value: list[float]) -> list[float]:
+
+def rising(value: list[Number]) -> list[Number]:
     """The list as it is, if it rises and holds each number once.
 
     Raises:

@@ -186,7 +186,7 @@ def privacy_audit(
     }
     table = pd.concat(closest, ignore_index=True)
     rows = [pd.concat(parts, ignore_index=True) if parts else pd.DataFrame() for parts in (distances, calibration)]
-    return PrivacyAudit(summary, *map(pd.DataFrame, (comparison, copies, power)), table, *rows)
+    return PrivacyAudit(summary, pd.DataFrame(comparison), pd.DataFrame(copies), pd.DataFrame(power), table, *rows)
 
 
 def matched_draws(

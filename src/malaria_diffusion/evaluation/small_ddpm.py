@@ -85,7 +85,8 @@ def cells_of_small_ddpm(
     how["precision"] = str(resolve_precision(sampling.precision, resolve_device(sampling.device)))
     generated = place / f"cells-{fingerprint_json([how, labels.tolist()])}.npy"
     if generated.exists():
-        return np.load(generated)
+        kept: NDArray[np.uint8] = np.load(generated)
+        return kept
     train(data, process, network, training, place)
     objective = load_trained(place, process, network, training, size, data.num_classes).objective
     guide = None

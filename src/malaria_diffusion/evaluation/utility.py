@@ -105,7 +105,8 @@ def utility_table(
         right = [_right(results[Trial(arm, share, seed)]) for seed in seeds]
         by_person = np.stack([np.bincount(person, values, minlength=len(people)) for values in right])
         each = weights @ by_person.T / (weights @ counts)[:, None]
-        return (each * seed_weights).sum(axis=1)
+        mean: NDArray[np.float64] = (each * seed_weights).sum(axis=1)
+        return mean
 
     rows = []
     for arm, share in sorted(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -25,12 +25,14 @@ from ultralytics.nn.tasks import ClassificationModel
 from ultralytics.utils.torch_utils import strip_optimizer
 
 from malaria_diffusion.ddpm.device import resolve_device, resolve_precision
+from malaria_diffusion.ddpm.parameters import DeviceName
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.evaluation.classifier_weights import read_checkpoint, read_model, transfer_weights
 from malaria_diffusion.evaluation.parameters import ClassifierParameters
 from malaria_diffusion.files import whole
 
 _BAR_FROM = 4096  # cells; predicting fewer takes too short a time for a progress bar
+_MIRRORED: tuple[Callable[[Tensor], Tensor], ...] = (lambda x: x.flip(-1), lambda x: x.flip(-2), lambda x: x.mT)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def train(
 def load_predictor(
     checkpoint: Path,
     batch_size: int,
-    device: str,
+    device: DeviceName,
     test_time_augmentation: bool | None,
     typical: NDArray[np.uint8] | None = None,
     seed: int = 0,
@@ -90,7 +92,7 @@ def load_predictor(
     averaged = arguments.get("augment", False) if test_time_augmentation is None else test_time_augmentation
     if typical is not None:
         model = _randomised(model, prepare(torch.from_numpy(np.array(typical)), size), seed)
-    model = model.fuse(verbose=False).eval().to(place, memory_format=torch.channels_last)
+    model = model.fuse(verbose=False).eval().to(place).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def predict(cells: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -123,7 +125,7 @@ def _randomised(model: ClassificationModel, images: Tensor, seed: int) -> Classi
 
 @torch.inference_mode()
 def embed(
-    checkpoint: Path, cells: NDArray[np.uint8], image_size: int | None, batch_size: int, device: str
+    checkpoint: Path, cells: NDArray[np.uint8], image_size: int | None, batch_size: int, device: DeviceName
 ) -> NDArray[np.float32]:
     """What the head's linear layer is given; see `features.embed`."""
     model, arguments = read_model(checkpoint)
@@ -167,12 +169,12 @@ def augment(images: Tensor, flips: Tensor, gains: Tensor) -> Tensor:
     Returns:
         (B, 3, S, S), 0..1.
     """
-    for flipped, mirrored in zip(flips, (lambda x: x.flip(-1), lambda x: x.flip(-2), lambda x: x.mT), strict=True):
+    for flipped, mirrored in zip(flips, _MIRRORED, strict=True):
         images = torch.where(flipped[:, None, None, None], mirrored(images), images)
     return (images * gains[:, :, None, None]).clamp(max=1)
 
 
-class Cells(Dataset):
+class Cells(Dataset[dict[str, Tensor]]):
     """Some rows of the cells, a batch at a time; shuffled and augmented where there is a seed.
 
     All that is random in an epoch is drawn at its start from (seed, epoch), so that it depends neither on the batch
@@ -226,6 +228,12 @@ class CellValidator(ClassificationValidator):
 class CellTrainer(ClassificationTrainer):
     """Ultralytics' loop, optimizer, averaging and checkpoints on our cells, augmentations and settings."""
 
+    # ultralytics' annotations of these hold only before the training has begun
+    model: Any
+    metrics: Any
+    optimizer: Any
+    tloss: Any
+
     def __init__(
         self,
         data: CellData,
@@ -241,7 +249,7 @@ class CellTrainer(ClassificationTrainer):
         self.on_epoch = on_epoch or (lambda record: None)
         self.history: list[dict[str, float]] = []
         self.effective: dict[str, Any] = {}
-        self.bar: tqdm | None = None
+        self.bar: tqdm[NoReturn] | None = None
         threads, device = torch.get_num_threads(), resolve_device(parameters.device)
         self.mixed = resolve_precision(parameters.precision, device) == torch.bfloat16
         if self.mixed and device.type != "cpu" and resolve_precision("auto", device) != torch.bfloat16:
@@ -281,11 +289,11 @@ class CellTrainer(ClassificationTrainer):
 
     def run_callbacks(self, event: str) -> None:
         """Call ours only: trackers, usage events and the like are never told anything."""
-        ours = {
+        ours: dict[str, Callable[[], object]] = {
             "on_train_start": self._start,
             "on_train_epoch_start": lambda: self.train_loader.dataset.start_epoch(self.epoch),
             "on_train_batch_end": self._show_batch,
-            "teardown": lambda: self.bar and self.bar.close(),
+            "teardown": self._close_bar,
         }
         ours.get(event, lambda: None)()
 
@@ -315,7 +323,7 @@ class CellTrainer(ClassificationTrainer):
 
     def build_optimizer(self, *arguments: Any, **options: Any) -> torch.optim.Optimizer:
         """Theirs, in one call for all weights where PyTorch has that; a network this small waits for the calls."""
-        optimizer = super().build_optimizer(*arguments, **options)
+        optimizer: torch.optim.Optimizer = super().build_optimizer(*arguments, **options)
         for group in optimizer.param_groups:
             if "fused" in group:
                 group["fused"] = True
@@ -339,9 +347,9 @@ class CellTrainer(ClassificationTrainer):
         }
 
     def get_dataloader(
-        self, dataset_path: NDArray[np.integer], batch_size: int = 16, rank: int = 0, mode: str = "train"
-    ) -> DataLoader:
-        """Batches of the given rows."""
+        self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train"
+    ) -> DataLoader[dict[str, Tensor]]:
+        """Batches of the given rows, which `get_dataset` puts where ultralytics has paths."""
         training = mode == "train"
         dataset = Cells(self.source, dataset_path, self.parameters if training else None)
         if not training:  # so that the checkpoint also works with ultralytics' own predictor
@@ -397,7 +405,8 @@ class CellTrainer(ClassificationTrainer):
 
     def read_results_csv(self) -> dict[str, list[float]]:
         """The history by columns, which ultralytics stores in every checkpoint."""
-        return pd.DataFrame(self.history).to_dict("list")
+        columns = pd.DataFrame(self.history).to_dict("list")
+        return {str(name): values for name, values in columns.items()}
 
     def _images_per_epoch(self) -> int:
         loader = self.train_loader
@@ -405,7 +414,8 @@ class CellTrainer(ClassificationTrainer):
 
     def _start(self) -> None:
         if self.killed is not None:
-            self.history = pd.DataFrame(self.killed["train_results"]).to_dict("records")
+            results = pd.DataFrame(self.killed["train_results"])
+            self.history = [{str(name): value for name, value in row.items()} for row in results.to_dict("records")]
             for record in self.history:
                 self.on_epoch(record)
         self.amp = False  # validation in single precision; training goes by args.amp
@@ -430,8 +440,12 @@ class CellTrainer(ClassificationTrainer):
         )
 
     def _show_batch(self) -> None:
-        if self.bar.update(self.batch_length):  # it was time to show it
+        if self.bar is not None and self.bar.update(self.batch_length):  # it was time to show it
             self.bar.set_postfix(epoch=f"{self.epoch + 1}/{self.epochs}", loss=f"{float(self.tloss['loss']):.4f}")
+
+    def _close_bar(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
 
 
 def _history(history: list[dict[str, float]], effective: dict[str, Any]) -> pd.DataFrame:

@@ -26,7 +26,7 @@ def ablation_figure(table: pd.DataFrame, claims: pd.DataFrame, samples: NDArray[
     """
     steps = sorted(table["timesteps"].unique())
     figure = new_figure(11, 3.6 + 0.47 * len(steps))
-    above, below = figure.subfigures(2, 1, height_ratios=[3.3, 0.3 + 0.47 * len(steps)])
+    (above,), (below,) = figure.subfigures(2, 1, squeeze=False, height_ratios=[3.3, 0.3 + 0.47 * len(steps)])
     quality, nearest, cost, sampling = above.subplots(1, 4)
 
     _curves(quality, table, "kernel_distance")
@@ -85,7 +85,8 @@ def ablation_figure(table: pd.DataFrame, claims: pd.DataFrame, samples: NDArray[
 
 def _curves(axes: Axes, table: pd.DataFrame, column: str) -> None:
     """One curve for each scaling through the means over seeds, with every training as a point."""
-    for betas, part in table.groupby("betas", sort=False):
+    for name, part in table.groupby("betas", sort=False):
+        betas = str(name)
         # side by side, where both would hide each other
         shift = 0.97 if betas == "unscaled" else 1.03
         means = part.groupby("timesteps")[column].mean()
@@ -106,5 +107,8 @@ def _curves(axes: Axes, table: pd.DataFrame, column: str) -> None:
 def _title(axes: Axes, claims: pd.DataFrame, claim: str) -> None:
     """The claim as the title, with its verdicts."""
     found = claims[claims["claim"] == claim]
-    verdicts = [row.verdict if row.betas == "both" else f"{row.betas}: {row.verdict}" for row in found.itertuples()]
+    verdicts = [
+        verdict if betas == "both" else f"{betas}: {verdict}"
+        for betas, verdict in zip(found["betas"], found["verdict"], strict=True)
+    ]
     axes.set_title(f"“{claim}”\n{', '.join(verdicts)}", fontsize=8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,7 @@ def people_figure(table: pd.DataFrame, images: str) -> Figure:
     error = [table["accuracy"] - table["low"], table["high"] - table["accuracy"]]
     axes.errorbar(place, table["accuracy"], error, fmt=".", markersize=3, linewidth=0.6, color=REAL)
     worst = [f"{row.name}: {row.errors} of {row.cells} wrong" for row in table.head(NAMED).itertuples()]
-    corner = {"transform": axes.transAxes, "ha": "right", "va": "bottom", "fontsize": 7}
+    corner: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "va": "bottom", "fontsize": 7}
     axes.text(0.98, 0.04, "\n".join(["the worst", *worst]), **corner)
     axes.set_xlabel(f"people, from the worst to the best of {len(table)}")
     axes.set_ylabel("accuracy")

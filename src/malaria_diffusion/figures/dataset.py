@@ -37,6 +37,6 @@ def dataset_figure(table: pd.DataFrame, images: str) -> Figure:
     per_person_axes.hist(per_person, bins=20, range=(0, 1.05 * per_person.max()), color="#4c78a8")
     per_person_axes.set_title("cells a person")
     per_person_axes.set_ylabel("people")
-    people = table["person"].nunique()
-    figure.suptitle(f"{len(table):,} {images}" + (f" of {people} people" if people < len(table) else ", nobody known"))
+    known = table["person"].nunique()
+    figure.suptitle(f"{len(table):,} {images}" + (f" of {known} people" if known < len(table) else ", nobody known"))
     return figure

@@ -75,12 +75,13 @@ def association_matrices(
         axes, (("real", "unseen"), ("floor", "other people (floor)"), ("synthetic", "synthetic")), strict=True
     ):
         matrix = pd.DataFrame(np.eye(len(names)), names, names)
-        for pair in part[part["side"] == side].itertuples():
-            matrix.loc[pair.first, pair.second] = matrix.loc[pair.second, pair.first] = pair.spearman
+        of_side = part[part["side"] == side]
+        for first, second, rho in zip(of_side["first"], of_side["second"], of_side["spearman"], strict=True):
+            matrix.loc[first, second] = matrix.loc[second, first] = rho
         drawn = place.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1)
         for down in range(len(names)):
             for across in range(len(names)):
-                value = matrix.iloc[down, across]
+                value = matrix.to_numpy()[down, across]
                 colour = "white" if abs(value) > 0.6 else "black"
                 place.text(across, down, f"{value:.2f}", ha="center", va="center", fontsize=5, color=colour)
         shown = [name.replace("_", " ") for name in names]

@@ -36,7 +36,7 @@ def explained_cells(
     inside = np.concatenate([np.abs(shown.trained[shown.foreground]) for shown in sides.values()])
     limit = float(np.quantile(inside, QUANTILE) or inside.max()) if inside.any() else 1.0
     figure = new_figure(11, 0.95 * len(groups) + 0.8)
-    left, right = figure.subfigures(1, 2, width_ratios=(18, 1))
+    ((left, right),) = figure.subfigures(1, 2, squeeze=False, width_ratios=(18, 1))
     parts = np.atleast_1d(left.subfigures(len(groups), 1))
     for part, (side, label) in zip(parts, groups, strict=True):
         shown = sides[side]
@@ -73,10 +73,10 @@ def _show_attribution(axes: Axes, attribution: NDArray[np.float32], mask: NDArra
 
 
 def _ratios(table: pd.DataFrame, side: str, label: str) -> str:
-    found = table[(table["side"] == side) & (table["label"] == label)].set_index("network")
+    found = table[(table["side"] == side) & (table["label"] == label)].set_index("network").to_dict("index")
     texts = [
-        f"{words} {found.loc[network, 'ratio']:.1f} [{found.loc[network, 'low']:.1f}, {found.loc[network, 'high']:.1f}]"
+        f"{words} {found[network]['ratio']:.1f} [{found[network]['low']:.1f}, {found[network]['high']:.1f}]"
         for network, words in (("trained", "ratio"), ("random", "random weights"))
-        if network in found.index
+        if network in found
     ]
     return ", ".join(texts) or "no ratio, as no cell has both an outline and positive attribution"

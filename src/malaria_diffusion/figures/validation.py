@@ -56,8 +56,8 @@ def confusion_matrix(counts: pd.DataFrame, accuracy: dict[str, float], images: s
     places = range(0 if many else len(counts))  # a number in each of 10,000 fields is read by nobody
     for row in places:
         for column in places:
-            share = shares.iloc[row, column]
-            text = f"{counts.iloc[row, column]:,}\n{share:.1%}"
+            share = shares.to_numpy()[row, column]
+            text = f"{counts.to_numpy()[row, column]:,}\n{share:.1%}"
             colour = "white" if share > 0.5 else "black"
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=10 if len(counts) < 5 else 6)
     few = len(counts) < 5

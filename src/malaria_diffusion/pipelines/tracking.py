@@ -76,10 +76,14 @@ class Cells(Dataset):
     """The cells of one split, as MLflow knows data: a name, a fingerprint, where they are from, how many; no image."""
 
     def __init__(self, summary: dict[str, Any], split: str) -> None:
-        self._counts = summary["splits"][split]
+        self._counts: dict[str, Any] = summary["splits"][split]
+        self._fingerprint: str = summary["fingerprint"]
         self._size = summary["size"]
         source = get_dataset_source_from_json(json.dumps({"uri": summary["source"]}), "local")
-        super().__init__(source, f"{summary['images']}, {split}", summary["fingerprint"])
+        super().__init__(source, f"{summary['images']}, {split}", self._fingerprint)
+
+    def _compute_digest(self) -> str:
+        return self._fingerprint
 
     @property
     def profile(self) -> dict[str, Any]:

@@ -312,4 +312,7 @@ def _steps_measured(claims: pd.DataFrame | None, claim: str) -> str:
     if claims is None:
         return "not measured"
     rows = claims[claims["claim"] == claim]
-    return "; ".join(f"{row.betas} betas: effect {signed(row.effect, row.low, row.high)}" for row in rows.itertuples())
+    return "; ".join(
+        f"{row['betas']} betas: effect {signed(row['effect'], row['low'], row['high'])}"
+        for row in rows.to_dict("records")
+    )

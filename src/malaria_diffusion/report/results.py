@@ -48,7 +48,7 @@ class Results(NamedTuple):
     @property
     def phantom(self) -> bool:
         """Whether the cells were drawn by a program."""
-        return self.dataset_summary["images"] == "phantom cells"
+        return bool(self.dataset_summary["images"] == "phantom cells")
 
     @property
     def elsewhere(self) -> str | None:
@@ -66,7 +66,8 @@ class Results(NamedTuple):
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as dicts; a text that is missing is an empty one."""
     texts = table.columns.difference(table.select_dtypes("number").columns)
-    return table.assign(**{name: table[name].fillna("") for name in texts}).to_dict("records")
+    filled = table.assign(**{name: table[name].fillna("") for name in texts})
+    return [{str(name): value for name, value in row.items()} for row in filled.to_dict("records")]
 
 
 def only(table: pd.DataFrame, **where: Any) -> dict[str, Any] | None:

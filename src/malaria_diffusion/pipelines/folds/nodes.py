@@ -1,6 +1,7 @@
 """Nodes of the folds pipeline."""
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,16 @@ def judge_protocols(
                 classifier,
                 workspace / "yolo",
                 weights,
-                lambda row, of=f"{protocol}.{number}": tracking.log_curves(pd.DataFrame([row]), of),
+                partial(_log_epoch, f"{protocol}.{number}"),
             )
-            chosen = comparison.positive_class is not None and len(class_names) == 2
-            threshold = choose_threshold(val, comparison.positive_class) if chosen else 0.5
+            positive = comparison.positive_class
+            threshold = choose_threshold(val, positive) if positive is not None and len(class_names) == 2 else 0.5
             parts.append(test.assign(protocol=protocol, fold=number, threshold=threshold))
     return pd.concat(parts, ignore_index=True)
+
+
+def _log_epoch(training: str, row: dict[str, float]) -> None:
+    tracking.log_curves(pd.DataFrame([row]), training)
 
 
 def measure_protocols(

@@ -98,7 +98,7 @@ def measure_classifier(
     def measure(table: pd.DataFrame) -> dict[str, dict[str, float]]:
         return classification_metrics(table, positive, comparison.resamples, comparison.confidence, comparison.seed)
 
-    result = {"unseen": measure(test)}
+    result: dict[str, Any] = {"unseen": measure(test)}
     if positive is not None and test["label"].nunique() == 2:
         threshold = choose_threshold(val, positive)
         chosen = measure(at_threshold(test, positive, threshold))
@@ -107,7 +107,8 @@ def measure_classifier(
     tracking.log_metrics({"classification": result})
     compared = predictions[predictions["compared"]]
     recognised = recognised_as_intended(
-        *(compared[compared["source"] == source] for source in ("real", "synthetic")),
+        compared[compared["source"] == "real"],
+        compared[compared["source"] == "synthetic"],
         comparison.resamples,
         comparison.confidence,
         np.random.default_rng(comparison.seed),

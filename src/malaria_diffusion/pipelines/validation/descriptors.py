@@ -66,13 +66,13 @@ def explain_acquisition(
     described_cells: dict[str, dict[str, pd.DataFrame]], comparison: ComparisonParameters
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """What acquisition factors explain, which cannot be tested, and whether synthetic cells keep their associations."""
-    sides = [
+    real, floor, synthetic = (
         pd.concat([described_cells[side]["factors"], described_cells[side]["cells"]], axis=1)
         for side in ("real", "floor", "synthetic")
-    ]
+    )
     settings = (comparison.positive_class, comparison.resamples, comparison.confidence, comparison.seed)
-    explained = explained_by_factors(*sides, *settings)
-    return explained.table, explained.untestable, associations_kept(*sides, *settings)
+    explained = explained_by_factors(real, floor, synthetic, *settings)
+    return explained.table, explained.untestable, associations_kept(real, floor, synthetic, *settings)
 
 
 def draw_descriptors(

@@ -28,10 +28,10 @@ def compare_distributions(
     rng = np.random.default_rng(comparison.seed)
     images = {"real": cells, "floor": cells, "synthetic": synthetic_cells}
     pixels, pixels_of = {}, {}
-    for side, source in images.items():
+    for side, shown in images.items():
         rows = np.array(compared_rows[side])
         pixels[side] = distribution.intensity_histograms(
-            source[rows], comparison.bins, tuple(dataset_summary["background"]), comparison.foreground_threshold
+            shown[rows], comparison.bins, tuple(dataset_summary["background"]), comparison.foreground_threshold
         )
         table = synthetic_table if side == "synthetic" else cell_table
         pixels_of[side] = table.iloc[rows].reindex(columns=["label", "person"])

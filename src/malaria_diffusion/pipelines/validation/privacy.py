@@ -40,7 +40,7 @@ def audit_privacy(
         cell_table.iloc[sides["members"]],
         cells[sides["unseen"]],
         cell_table.iloc[sides["unseen"]],
-        {"features": feature_space},
+        {"features": feature_space.__call__},  # mypy takes no named tuple for a function
         comparison.resamples,
         comparison.confidence,
         rng,

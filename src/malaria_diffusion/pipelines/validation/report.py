@@ -21,8 +21,8 @@ def summarise_study(
     """Every headline number with what it rests on; `results` are the fields of `Results`."""
     given = Results(**results)
     tests = {
-        f"{row.variable}/{row.group}": row._asdict()
-        for row in given.distribution_tests.drop(columns="bins").itertuples(index=False)
+        f"{row['variable']}/{row['group']}": row
+        for row in given.distribution_tests.drop(columns="bins").to_dict("records")
     }
     sampled = synthetic_table.iloc[0]
     compared = int(given.fidelity_metrics["n"].max())  # as many of each
