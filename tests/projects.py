@@ -1,12 +1,9 @@
 """A copy of the project with a few phantom cells and everything tiny, driven from outside as a user would."""
 
-import multiprocessing
 import os
-import runpy
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,41 +11,10 @@ import yaml
 
 from malaria_diffusion.cells.phantom import PhantomParameters, write_phantom_archive
 
+from .processes import TIMEOUT, run_forked
+
 ROOT = Path(__file__).parents[1]
 SCRIPTS = Path(sys.executable).parent
-
-# What commands import before they begin, and what takes long. A command forked from a process that has it starts in a
-# second, where a new one takes seven; the project's own package is not among it, each project has its own.
-IMPORTED = [
-    "alembic.command",
-    "accelerate",
-    "diffusers.models.unets.unet_2d",
-    "diffusers.schedulers.scheduling_dpmsolver_multistep",
-    "diffusers.schedulers.scheduling_unipc_multistep",
-    "git",
-    "IPython",
-    "kedro.framework.cli.cli",
-    "kedro.framework.session",
-    "kedro_datasets.json",
-    "kedro_datasets.matplotlib",
-    "kedro_datasets.pandas",
-    "kedro_datasets.text",
-    "kedro_mlflow.framework.hooks",
-    "kedro_viz.integrations.kedro.hooks",
-    "kedro_viz.launchers.cli.main",
-    "kedro_viz.launchers.jupyter",
-    "matplotlib.backends.backend_agg",
-    "matplotlib.pyplot",
-    "mlflow",
-    "mlflow.store.tracking.sqlalchemy_store",
-    "shap",
-    "sklearn.linear_model",
-    "torchmetrics.image",
-    "torchvision",
-]
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(IMPORTED)
-TIMEOUT = 900
 
 # of the graph in kedro viz, in the order of the study
 LAYERS = ["inputs", "cells", "diffusion model", "synthetic cells", "classifier", "results", "figures", "report"]
@@ -95,23 +61,8 @@ class Project:
         return environment | {"COLUMNS": "200", "PATH": path, "NUMBA_DISABLE_JIT": "1"} | self.variables
 
     def kedro(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a kedro command and wait for it, in a process that is forked after the imports (see `IMPORTED`)."""
-        with tempfile.TemporaryDirectory() as name:
-            printed = [Path(name) / "stdout", Path(name) / "stderr"]
-            command = {
-                "arguments": arguments,
-                "folder": str(self.folder),
-                "variables": self.environment,
-                "printed": [str(file) for file in printed],
-            }
-            child = PROCESSES.Process(target=runpy.run_path, args=(str(ROOT / "tests" / "kedro_command.py"), command))
-            child.start()
-            child.join(TIMEOUT)
-            if child.is_alive():
-                child.kill()
-                raise subprocess.TimeoutExpired(["kedro", *arguments], TIMEOUT)
-            texts = [file.read_text(errors="replace") for file in printed]
-        return subprocess.CompletedProcess(["kedro", *arguments], child.exitcode, *texts)
+        """Run a kedro command and wait for it."""
+        return run_forked(SCRIPTS / "kedro", *arguments, folder=self.folder, variables=self.environment)
 
     def cold(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a kedro command in a new process, as a user does, and wait for it."""
