@@ -1,11 +1,14 @@
 """Scripts in processes of their own, as a user starts them, without seven seconds of imports each."""
 
 import multiprocessing
+import os
 import runpy
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from multiprocessing import forkserver
 from pathlib import Path
+from unittest.mock import patch
 
 # What takes long to import; the project's own package is not among it, as each copy of the project has its own.
 IMPORTED = [
@@ -35,6 +38,8 @@ IMPORTED = [
     "torchmetrics.image",
     "torchvision",
 ]
+# Read while importing: lines are not broken, and shap does not compile for seconds what a few small cells never win back.
+QUICK = {"COLUMNS": "200", "NUMBA_DISABLE_JIT": "1"}
 TIMEOUT = 900
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(IMPORTED)
@@ -53,6 +58,8 @@ def run_forked(
             "variables": dict(variables),
             "printed": [str(file) for file in printed],
         }
+        with patch.dict(os.environ, QUICK):
+            forkserver.ensure_running()
         child = _processes.Process(target=runpy.run_path, args=(str(Path(__file__).with_name("forked.py")), given))
         child.start()
         child.join(TIMEOUT)

@@ -11,7 +11,7 @@ import yaml
 
 from malaria_diffusion.cells.phantom import PhantomParameters, write_phantom_archive
 
-from .processes import TIMEOUT, run_forked
+from .processes import QUICK, TIMEOUT, run_forked
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = Path(sys.executable).parent
@@ -57,8 +57,7 @@ class Project:
     def environment(self) -> dict[str, str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
         path = f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}"
-        # shap compiles its loops for many seconds, which a few cells do not win back
-        return environment | {"COLUMNS": "200", "PATH": path, "NUMBA_DISABLE_JIT": "1"} | self.variables
+        return environment | {"PATH": path} | QUICK | self.variables
 
     def kedro(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a kedro command and wait for it."""
