@@ -11,6 +11,8 @@ import yaml
 
 from malaria_diffusion.cells.phantom import PhantomParameters, write_phantom_archive
 
+from .processes import QUICK, TIMEOUT, run_forked
+
 ROOT = Path(__file__).parents[1]
 SCRIPTS = Path(sys.executable).parent
 
@@ -55,17 +57,21 @@ class Project:
     def environment(self) -> dict[str, str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
         path = f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}"
-        return environment | {"COLUMNS": "200", "PATH": path} | self.variables
+        return environment | {"PATH": path} | QUICK | self.variables
 
     def kedro(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a kedro command and wait for it."""
+        return run_forked(SCRIPTS / "kedro", *arguments, folder=self.folder, variables=self.environment)
+
+    def cold(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a kedro command in a new process, as a user does, and wait for it."""
         return subprocess.run(
             [SCRIPTS / "kedro", *arguments],
             cwd=self.folder,
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=900,
+            timeout=TIMEOUT,
         )
 
     def succeeds(self, *arguments: str) -> str:

@@ -5,13 +5,14 @@ import json
 import math
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+
+from .processes import run_forked
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 MISSING = [package for package in ("accelerate", "datasets") if importlib.util.find_spec(package) is None]
@@ -25,8 +26,9 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "TORCHDYNAMO_DISABLE": "1"}
 
 
 def start(script, *options, **environment):
-    command = [sys.executable, BENCHMARKS / f"{script}.py", *map(str, options)]
-    return subprocess.run(command, env=ENVIRONMENT | environment, capture_output=True, text=True)
+    return run_forked(
+        BENCHMARKS / f"{script}.py", *map(str, options), folder=BENCHMARKS, variables=ENVIRONMENT | environment
+    )
 
 
 def figures_of(script, folder, *options):
@@ -247,8 +249,9 @@ def test_what_the_peer_lacks_is_said_in_one_sentence(script, monkeypatch):
         module.main()
 
 
-def test_help():
-    scripts = [
+@pytest.mark.parametrize(
+    "script",
+    [
         "training_speed",
         "feed_speed",
         "sampling_speed",
@@ -256,20 +259,12 @@ def test_help():
         "resume_cost",
         "contention",
         "diffusion_settings",
-    ]
-    script = f"""
-import runpy, sys
-sys.path.insert(0, {str(BENCHMARKS)!r})
-for name in {scripts}:
-    sys.argv = [name, "--help"]
-    try:
-        runpy.run_path({str(BENCHMARKS)!r} + "/" + name + ".py", run_name="__main__")
-    except SystemExit as end:
-        assert end.code == 0
-"""
-    result = subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, text=True)
+    ],
+)
+def test_help(script):
+    result = start(script, "--help")
     assert result.returncode == 0, result.stderr
-    assert all(f"usage: {name}" in result.stdout for name in scripts)
+    assert f"usage: {script}" in result.stdout
 
 
 def test_contention(tmp_path):

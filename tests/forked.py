@@ -1,0 +1,25 @@
+"""A Python script in a process forked from one that has imported much; see `processes.run_forked`.
+
+Run with these globals: `script`, `arguments`, `folder`, `variables` and `printed`, the files of what it prints.
+"""
+
+import atexit
+import multiprocessing
+import os
+import runpy
+import sys
+
+multiprocessing.set_start_method(None, force=True)  # its own processes start as anybody's
+os.chdir(folder)  # noqa: F821
+os.environ.clear()
+os.environ.update(variables)  # noqa: F821
+for descriptor, file in zip((1, 2), printed, strict=True):  # noqa: F821
+    os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+if "TORCHDYNAMO_DISABLE" in variables:  # noqa: F821
+    sys.modules["torch._dynamo"].config.disable = True  # it read the variable when it was imported
+sys.argv = [script, *arguments]  # noqa: F821
+sys.path.insert(0, os.path.dirname(script))  # noqa: F821, PTH120
+try:
+    runpy.run_path(script, run_name="__main__")  # noqa: F821
+finally:
+    atexit._run_exitfuncs()  # as at the end of any other process

@@ -1,0 +1,70 @@
+"""Scripts in processes of their own, as a user starts them, without seven seconds of imports each."""
+
+import multiprocessing
+import os
+import runpy
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from multiprocessing import forkserver
+from pathlib import Path
+from unittest.mock import patch
+
+# What takes long to import; the project's own package is not among it, as each copy of the project has its own.
+IMPORTED = [
+    "alembic.command",
+    "accelerate",
+    "diffusers.models.unets.unet_2d",
+    "diffusers.schedulers.scheduling_dpmsolver_multistep",
+    "diffusers.schedulers.scheduling_unipc_multistep",
+    "git",
+    "IPython",
+    "kedro.framework.cli.cli",
+    "kedro.framework.session",
+    "kedro_datasets.json",
+    "kedro_datasets.matplotlib",
+    "kedro_datasets.pandas",
+    "kedro_datasets.text",
+    "kedro_mlflow.framework.hooks",
+    "kedro_viz.integrations.kedro.hooks",
+    "kedro_viz.launchers.cli.main",
+    "kedro_viz.launchers.jupyter",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.pyplot",
+    "mlflow",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "shap",
+    "sklearn.linear_model",
+    "torchmetrics.image",
+    "torchvision",
+]
+# Read while importing: lines are not broken, and shap does not compile for seconds what a few small cells never win back.
+QUICK = {"COLUMNS": "200", "NUMBA_DISABLE_JIT": "1"}
+TIMEOUT = 900
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(IMPORTED)
+
+
+def run_forked(
+    script: Path, *arguments: str, folder: Path, variables: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a Python script and wait for it, in a process forked from one that has imported `IMPORTED`."""
+    with tempfile.TemporaryDirectory() as name:
+        printed = [Path(name) / "stdout", Path(name) / "stderr"]
+        given = {
+            "script": str(script),
+            "arguments": arguments,
+            "folder": str(folder),
+            "variables": dict(variables),
+            "printed": [str(file) for file in printed],
+        }
+        with patch.dict(os.environ, QUICK):
+            forkserver.ensure_running()
+        child = _processes.Process(target=runpy.run_path, args=(str(Path(__file__).with_name("forked.py")), given))
+        child.start()
+        child.join(TIMEOUT)
+        if child.is_alive():
+            child.kill()
+            raise subprocess.TimeoutExpired([script, *arguments], TIMEOUT)
+        texts = [file.read_text(errors="replace") for file in printed]
+    return subprocess.CompletedProcess([script, *arguments], child.exitcode, *texts)
