@@ -38,7 +38,7 @@ IMPORTED = [
     "torchmetrics.image",
     "torchvision",
 ]
-# Read while importing: lines are not broken, and shap does not compile for seconds what a few small cells never win back.
+# Read while importing: lines are not broken, and shap does not compile for seconds what a few cells never win back.
 QUICK = {"COLUMNS": "200", "NUMBA_DISABLE_JIT": "1"}
 TIMEOUT = 900
 _processes = multiprocessing.get_context("forkserver")
