@@ -15,6 +15,7 @@ from malaria_diffusion.figures.style import new_figure, show_image
 
 COLOURS = "RdBu_r"
 SHOWN = 8
+HEAD = 0.7  # inches
 # of the colours; few pixels beyond it are drawn as if they were there
 QUANTILE = 0.995
 
@@ -35,33 +36,33 @@ def explained_cells(
     groups = [(side, label) for side, shown in sides.items() for label in np.unique(shown.labels)]
     inside = np.concatenate([np.abs(shown.trained[shown.foreground]) for shown in sides.values()])
     limit = float(np.quantile(inside, QUANTILE) or inside.max()) if inside.any() else 1.0
-    figure = new_figure(11, 0.95 * len(groups) + 0.8)
-    ((left, right),) = figure.subfigures(1, 2, squeeze=False, width_ratios=(18, 1))
+    figure = new_figure(11, 0.95 * len(groups) + HEAD)
+    figure.set_layout_engine("none")  # everything has its place, which to compute takes seconds where classes are many
+    head, below = figure.subfigures(2, 1, height_ratios=(HEAD, 0.95 * len(groups)))
+    left, right = below.subfigures(1, 2, width_ratios=(14, 1))
     parts = np.atleast_1d(left.subfigures(len(groups), 1))
     for part, (side, label) in zip(parts, groups, strict=True):
         shown = sides[side]
         rows = np.flatnonzero(shown.labels == label)[:SHOWN]
-        axes = part.subplots(1, 2 * SHOWN)
-        for place in axes:
-            place.set_axis_off()
+        places = part.add_gridspec(1, 2 * SHOWN, left=0.01, right=0.99, bottom=0.02, top=0.8, wspace=0.08)
         for column, row in enumerate(rows):
-            show_image(axes[2 * column], shown.cells[row])
-            _show_attribution(axes[2 * column + 1], shown.trained[row], shown.masks[row], limit)
-        part.suptitle(f"{side}, {label}: {_ratios(table, side, label)}", fontsize=8, x=0.01, ha="left")
+            show_image(part.add_subplot(places[2 * column]), shown.cells[row])
+            _show_attribution(part.add_subplot(places[2 * column + 1]), shown.trained[row], shown.masks[row], limit)
+        part.suptitle(f"{side}, {label}: {_ratios(table, side, label)}", fontsize=8, x=0.01, y=0.98, ha="left")
     colours = ScalarMappable(Normalize(-limit, limit), COLOURS)
     bar = right.colorbar(colours, cax=right.add_axes((0.1, 0.15, 0.2, 0.7)), extend="both")
     bar.set_label(f"log-odds of {explained} per pixel", fontsize=8)
     bar.ax.tick_params(labelsize=7)
-    figure.suptitle(
+    head.suptitle(
         f"What speaks for {explained} in {images} and synthetic ones ({MASKER}; outlined: {masks})\n"
         "ratio: share of positive attribution inside the outline over its share of the cell",
         fontsize=9,
+        y=0.9,
     )
     return figure
 
 
 def _show_attribution(axes: Axes, attribution: NDArray[np.float32], mask: NDArray[np.bool_], limit: float) -> None:
-    axes.set_axis_on()
     axes.imshow(attribution, cmap=COLOURS, vmin=-limit, vmax=limit, interpolation="nearest")
     if mask.any():
         # padded, so that an outline at the border is closed
