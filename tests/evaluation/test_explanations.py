@@ -284,7 +284,7 @@ def test_a_predictor_of_the_stain_is_found_to_look_at_the_parasite(phantom):
     assert table.loc["random", "ratio"] < 2
     shown = {"real": side, "synthetic": side._replace(masks=np.zeros_like(masks))}
     figure = explained_cells(shown, results_table(shown, 100, 0.95, rng), "ill", "drawn cells", "parasites")
-    titles = [part._suptitle.get_text() for part in figure.subfigs[0].subfigs]
+    titles = [part._suptitle.get_text() for part in figure.subfigs[1].subfigs[0].subfigs]
     assert f"real, ill: ratio {table.loc['trained', 'ratio']:.1f} [" in titles[0]
     assert "no ratio" in titles[1]
     images = [image for axes in figure.axes for image in axes.images]

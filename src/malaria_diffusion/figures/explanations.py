@@ -38,8 +38,8 @@ def explained_cells(
     limit = float(np.quantile(inside, QUANTILE) or inside.max()) if inside.any() else 1.0
     figure = new_figure(11, 0.95 * len(groups) + HEAD)
     figure.set_layout_engine("none")  # everything has its place, which to compute takes seconds where classes are many
-    head, below = figure.subfigures(2, 1, height_ratios=(HEAD, 0.95 * len(groups)))
-    left, right = below.subfigures(1, 2, width_ratios=(14, 1))
+    (head,), (below,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(HEAD, 0.95 * len(groups)))
+    ((left, right),) = below.subfigures(1, 2, squeeze=False, width_ratios=(14, 1))
     parts = np.atleast_1d(left.subfigures(len(groups), 1))
     for part, (side, label) in zip(parts, groups, strict=True):
         shown = sides[side]
