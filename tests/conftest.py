@@ -7,3 +7,5 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # as the package says, which tests import after torch
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# shap compiles its loops for many seconds, which a few small cells do not win back
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")

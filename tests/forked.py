@@ -6,8 +6,8 @@ Run with these globals: `script`, `arguments`, `folder`, `variables` and `printe
 import atexit
 import multiprocessing
 import os
-import runpy
 import sys
+import types
 
 multiprocessing.set_start_method(None, force=True)  # its own processes start as anybody's
 os.chdir(folder)  # noqa: F821
@@ -19,7 +19,11 @@ if "TORCHDYNAMO_DISABLE" in variables:  # noqa: F821
     sys.modules["torch._dynamo"].config.disable = True  # it read the variable when it was imported
 sys.argv = [script, *arguments]  # noqa: F821
 sys.path.insert(0, os.path.dirname(script))  # noqa: F821, PTH120
+main = types.ModuleType("__main__")
+main.__file__ = script  # noqa: F821
+sys.modules["__main__"] = sys.modules["__mp_main__"] = main  # the second is where its own processes' answers look
 try:
-    runpy.run_path(script, run_name="__main__")  # noqa: F821
+    with open(script, "rb") as source:  # noqa: F821, PTH123
+        exec(compile(source.read(), script, "exec"), vars(main))  # noqa: F821
 finally:
     atexit._run_exitfuncs()  # as at the end of any other process
