@@ -2,10 +2,12 @@
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 # what neither trains, samples nor resamples for long
-QUICK := tests/cells tests/datasets tests/figures --ignore tests/cells/test_phantom.py \
-	$(patsubst %,tests/ddpm/test_%.py,device feed film keyed loss network objective optimizer process timesteps) \
-	$(patsubst %,tests/evaluation/test_%.py,ablation_values choice descriptors folds lineage mistakes) \
-	$(patsubst %,tests/test_%.py,contributing files parameters release report sentences)
+QUICK := tests/cells tests/compute tests/datasets --ignore tests/cells/test_phantom.py \
+	$(patsubst %,tests/diffusion/test_%.py,data randomness trajectories loss network objective optimizer gaussian timesteps) \
+	$(patsubst %,tests/classifier/test_%.py,cross_validation mistakes) \
+	$(patsubst %,tests/questions/test_%.py,descriptors errors_figure) \
+	tests/statistics/test_comparison.py tests/studies/test_ablation_values.py \
+	$(patsubst %,tests/test_%.py,contributing files config release report sentences)
 
 .PHONY: install test-fast test lint docs
 

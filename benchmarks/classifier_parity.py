@@ -24,8 +24,8 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from malaria_diffusion.cells.split import training_rows
-from malaria_diffusion.evaluation.classifier import _private_ultralytics, predict, train_classifier
-from malaria_diffusion.evaluation.parameters import ClassifierParameters
+from malaria_diffusion.classifier.classifier import _private_ultralytics, predict, train_classifier
+from malaria_diffusion.classifier.config import ClassifierParameters
 
 
 def main() -> None:

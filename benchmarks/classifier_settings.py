@@ -23,11 +23,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from malaria_diffusion.evaluation.bootstrap import bootstrap_counts
-from malaria_diffusion.evaluation.classifier import load_predictor, train_classifier
-from malaria_diffusion.evaluation.folds import Fold, person_folds
-from malaria_diffusion.evaluation.parameters import ClassifierParameters
+from malaria_diffusion.classifier.classifier import load_predictor, train_classifier
+from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.classifier.cross_validation import Fold, person_folds
 from malaria_diffusion.files import whole, write_array
+from malaria_diffusion.statistics.bootstrap import bootstrap_counts
 
 COMMON = {
     "image_size": 64,

@@ -26,11 +26,10 @@ from packing import write_archive
 from PIL import Image
 from tqdm.auto import tqdm
 
-from malaria_diffusion.cells.archive import ZipSource
 from malaria_diffusion.cells.packing import PackingParameters, pack_cells
-from malaria_diffusion.ddpm.device import multiplies_bfloat16, resolve_device
-from malaria_diffusion.ddpm.feed import TrainingData
-from malaria_diffusion.ddpm.parameters import (
+from malaria_diffusion.cells.sources import ZipSource
+from malaria_diffusion.compute.device import multiplies_bfloat16, resolve_device
+from malaria_diffusion.diffusion.config import (
     Loss,
     NetworkParameters,
     Prediction,
@@ -38,6 +37,7 @@ from malaria_diffusion.ddpm.parameters import (
     ScheduleKind,
     TrainingParameters,
 )
+from malaria_diffusion.diffusion.training.data import TrainingData
 
 T = TypeVar("T")
 

@@ -40,9 +40,9 @@ def train(steps: int, threads: int) -> None:
     """Print the training images a second of a small network, in this process."""
     from common import PROCESS, Setup, training_parameters
 
-    from malaria_diffusion.ddpm.feed import Batch
-    from malaria_diffusion.ddpm.objective import Objective
-    from malaria_diffusion.ddpm.optimizer import build_optimizer
+    from malaria_diffusion.diffusion.training.data import Batch
+    from malaria_diffusion.diffusion.training.objective import Objective
+    from malaria_diffusion.diffusion.training.optimizer import build_optimizer
 
     torch.set_num_threads(threads)
     setup = Setup(torch.device("cpu"), 32, SMALL, "float32")

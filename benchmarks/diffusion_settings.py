@@ -40,12 +40,13 @@ from prdc import compute_prdc
 from tqdm.auto import tqdm
 
 from malaria_diffusion.cells.split import training_rows
-from malaria_diffusion.ddpm.device import resolve_device
-from malaria_diffusion.ddpm.feed import TrainingData, read_batch
-from malaria_diffusion.ddpm.keyed import Purpose, draw_samples
-from malaria_diffusion.ddpm.objective import Objective
-from malaria_diffusion.ddpm.parameters import NetworkParameters, ProcessParameters, TrainingParameters
-from malaria_diffusion.ddpm.training import (
+from malaria_diffusion.compute.device import resolve_device
+from malaria_diffusion.compute.randomness import Purpose, draw_samples
+from malaria_diffusion.diffusion.config import NetworkParameters, ProcessParameters, TrainingParameters
+from malaria_diffusion.diffusion.training.data import TrainingData, read_batch
+from malaria_diffusion.diffusion.training.monitoring import Watch
+from malaria_diffusion.diffusion.training.objective import Objective
+from malaria_diffusion.diffusion.training.trainer import (
     EpochReport,
     _Run,
     load_best_weights,
@@ -53,7 +54,6 @@ from malaria_diffusion.ddpm.training import (
     training_identity,
     training_settings,
 )
-from malaria_diffusion.ddpm.watch import Watch
 from malaria_diffusion.files import whole
 
 PROCESS = {"timesteps": 1000, "schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02, "prediction": "v_prediction"}

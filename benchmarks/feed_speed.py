@@ -51,10 +51,10 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from malaria_diffusion.ddpm.feed import Batch, Feed
-from malaria_diffusion.ddpm.process import GaussianDiffusion
-from malaria_diffusion.ddpm.processes import Processes
-from malaria_diffusion.ddpm.training import LOG_STEPS, _Run
+from malaria_diffusion.compute.distributed import Processes
+from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
+from malaria_diffusion.diffusion.training.data import Batch, Feed
+from malaria_diffusion.diffusion.training.trainer import LOG_STEPS, _Run
 
 GOALS = {"cpu": 0.02, "cuda": 0.03}
 

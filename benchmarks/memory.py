@@ -44,11 +44,11 @@ from common import (
 )
 from tqdm.auto import tqdm
 
-from malaria_diffusion.ddpm.network import build_network
-from malaria_diffusion.ddpm.parameters import Clipping, NetworkParameters, SamplingParameters, Solver, Variance
-from malaria_diffusion.ddpm.process import GaussianDiffusion
-from malaria_diffusion.ddpm.sampling import sample
-from malaria_diffusion.ddpm.training import _Run
+from malaria_diffusion.diffusion.config import Clipping, NetworkParameters, SamplingParameters, Solver, Variance
+from malaria_diffusion.diffusion.network.unet import build_network
+from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
+from malaria_diffusion.diffusion.sampling import sample
+from malaria_diffusion.diffusion.training.trainer import _Run
 
 TINY = NetworkParameters(channels=[16, 16], layers_per_block=1, attention_sides=[], norm_groups=8, dropout=0.0)
 EVALUATIONS = 4

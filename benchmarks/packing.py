@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from malaria_diffusion.cells.archive import Entry, ZipSource
 from malaria_diffusion.cells.packing import PackingParameters, pack_cells
+from malaria_diffusion.cells.sources import Entry, ZipSource
 
 PARAMETERS = PackingParameters(size=32)
 

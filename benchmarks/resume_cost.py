@@ -56,10 +56,10 @@ from common import (
 )
 
 from malaria_diffusion.cells.fingerprint import fingerprint_cells
-from malaria_diffusion.ddpm import training
-from malaria_diffusion.ddpm.feed import TrainingData
-from malaria_diffusion.ddpm.parameters import NetworkParameters
-from malaria_diffusion.ddpm.training import CHECKPOINT_SHARE, _Run
+from malaria_diffusion.diffusion.config import NetworkParameters
+from malaria_diffusion.diffusion.training import trainer as training
+from malaria_diffusion.diffusion.training.data import TrainingData
+from malaria_diffusion.diffusion.training.trainer import CHECKPOINT_SHARE, _Run
 
 HERE = Path(__file__).parent
 RESTART_GOAL, SHARE_GOAL = 10.0, 0.005

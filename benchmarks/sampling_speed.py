@@ -2,7 +2,7 @@
 
     python benchmarks/sampling_speed.py --work sampling_speed --figure sampling_speed.png --json sampling_speed.json
 
-Quality is the kernel distance (see ddpm.quality.QualityMeasure) of class-balanced generated images to cells of
+Quality is the kernel distance (see `QualityMeasure`) of class-balanced generated images to cells of
 validation people (split "val": a solver is a choice, and the people that test choose nothing), for five seeds. The
 floor is that of as many training people's cells, drawn with the same seeds, to the same held-out ones: what the best
 imaginable model of the training people would reach. If the ancestral sampler itself is further away than three floors,
@@ -46,10 +46,10 @@ from scipy import stats
 from tqdm.auto import tqdm
 
 from malaria_diffusion.cells.split import training_rows
-from malaria_diffusion.ddpm.model import Model, load_model
-from malaria_diffusion.ddpm.parameters import Clipping, SamplingParameters, Solver, Variance
-from malaria_diffusion.ddpm.quality import QualityMeasure
-from malaria_diffusion.ddpm.sampling import _states, sample
+from malaria_diffusion.diffusion.config import Clipping, SamplingParameters, Solver, Variance
+from malaria_diffusion.diffusion.model import Model, load_model
+from malaria_diffusion.diffusion.sampling import _states, sample
+from malaria_diffusion.diffusion.training.quality import QualityMeasure
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.figures.style import FLOOR, REAL, new_figure
 from malaria_diffusion.files import whole, write_array

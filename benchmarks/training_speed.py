@@ -70,11 +70,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 from tqdm.auto import tqdm
 
-from malaria_diffusion.ddpm.device import resolve_precision
-from malaria_diffusion.ddpm.feed import Batch, TrainingData
-from malaria_diffusion.ddpm.network import build_network
-from malaria_diffusion.ddpm.objective import Objective
-from malaria_diffusion.ddpm.training import LOG_STEPS, _Run
+from malaria_diffusion.compute.device import resolve_precision
+from malaria_diffusion.diffusion.network.unet import build_network
+from malaria_diffusion.diffusion.training.data import Batch, TrainingData
+from malaria_diffusion.diffusion.training.objective import Objective
+from malaria_diffusion.diffusion.training.trainer import LOG_STEPS, _Run
 
 NAMES = {
     "peer_default": "diffusers, defaults",

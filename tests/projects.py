@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from malaria_diffusion.cells.phantom import PhantomParameters, write_phantom_archive
+from malaria_diffusion.cells.phantom.draw import PhantomParameters, write_phantom_archive
 
 from .processes import QUICK, TIMEOUT, run_forked
 

@@ -132,10 +132,10 @@ def model_and_cells(tmp_path):
     """Options for a model with random weights, and cells of three splits."""
     import torch
 
-    from malaria_diffusion.ddpm.model import Lineage, Model, save_model
-    from malaria_diffusion.ddpm.network import build_network
-    from malaria_diffusion.ddpm.parameters import NetworkParameters, ProcessParameters, TrainingParameters
-    from malaria_diffusion.ddpm.process import GaussianDiffusion
+    from malaria_diffusion.diffusion.config import NetworkParameters, ProcessParameters, TrainingParameters
+    from malaria_diffusion.diffusion.model import Lineage, Model, save_model
+    from malaria_diffusion.diffusion.network.unet import build_network
+    from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
 
     process = ProcessParameters(
         timesteps=8, schedule="linear", beta_start=0.01, beta_end=0.5, prediction="v_prediction"

@@ -9,12 +9,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from malaria_diffusion.cells.grey import ROWS_AT_ONCE, all_grey
-from malaria_diffusion.evaluation.choice import MOST_CLASSES, compared_groups
-from malaria_diffusion.evaluation.classification import classification_metrics, prediction_table
-from malaria_diffusion.evaluation.factors import KEPT_COLUMNS, associations_kept
+from malaria_diffusion.classifier.metrics import classification_metrics, prediction_table
 from malaria_diffusion.figures.dataset import dataset_figure
 from malaria_diffusion.figures.diffusion import beside, sheet
 from malaria_diffusion.figures.validation import confusion_matrix
+from malaria_diffusion.questions.acquisition.measure import KEPT_COLUMNS, associations_kept
+from malaria_diffusion.statistics.comparison import MOST_CLASSES, compared_groups
 
 NAMES = [f"species {number:03}" for number in range(100)]
 LONGEST = 20  # inches

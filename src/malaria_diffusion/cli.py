@@ -8,7 +8,7 @@ from typing import Any
 import click
 from kedro.framework.cli.project import run as kedro_run
 
-from malaria_diffusion.parameters import parse_parameters
+from malaria_diffusion.config import parse_parameters
 
 
 def split_params(context: click.Context, option: click.Parameter, value: Any) -> dict[str, Any]:

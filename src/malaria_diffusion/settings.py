@@ -16,11 +16,11 @@ for talkative in ("kedro_mlflow", "mlflow"):  # importing them undoes what loggi
     logging.getLogger(talkative).setLevel(logging.WARNING)
 
 from malaria_diffusion.datasets.catalog import WholeFiles  # noqa: E402
-from malaria_diffusion.hooks import GuidanceHooks, LauncherHooks, is_main_process  # noqa: E402
-from malaria_diffusion.lineage_hooks import LineageHooks  # noqa: E402
-from malaria_diffusion.progress_hooks import ProgressHooks  # noqa: E402
-from malaria_diffusion.tracking_hooks import TrackingHooks  # noqa: E402
-from malaria_diffusion.turn_hooks import TurnHooks  # noqa: E402
+from malaria_diffusion.hooks.lineage import LineageHooks  # noqa: E402
+from malaria_diffusion.hooks.preflight import LauncherHooks, PreflightHooks, is_main_process  # noqa: E402
+from malaria_diffusion.hooks.progress import ProgressHooks  # noqa: E402
+from malaria_diffusion.hooks.tracking import TrackingHooks  # noqa: E402
+from malaria_diffusion.hooks.turns import TurnHooks  # noqa: E402
 
 # TrackingHooks is kedro-mlflow's own hook with additions, in place of the one it would register itself
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",) if is_main_process() else ("kedro_mlflow", "kedro-viz")
@@ -29,7 +29,7 @@ DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",) if is_main_process() else ("kedro_
 HOOKS = (
     LineageHooks(),
     *([TurnHooks()] if is_main_process() else []),
-    GuidanceHooks(),
+    PreflightHooks(),
     LauncherHooks(),
     *([TrackingHooks(), ProgressHooks()] if is_main_process() else []),
 )

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from malaria_diffusion.cells import archive
-from malaria_diffusion.cells.archive import open_source
+from malaria_diffusion.cells import sources as archive
 from malaria_diffusion.cells.decode import decode
 from malaria_diffusion.cells.errors import CellsError
 from malaria_diffusion.cells.packing import PackedCells, PackingParameters, pack_cells
+from malaria_diffusion.cells.sources import open_source
 
 SMALL = PackingParameters(size=16)
 
@@ -333,7 +333,7 @@ import os, sys, time
 from pathlib import Path
 import numpy as np
 os.cpu_count = lambda: 2  # images wait in proportion to the processors
-from malaria_diffusion.cells.archive import ZipSource
+from malaria_diffusion.cells.sources import ZipSource
 from malaria_diffusion.cells.packing import PackingParameters, pack_cells
 
 def peak():

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from malaria_diffusion.cells.phantom import PhantomCell, PhantomParameters, phantom_cells, write_phantom_archive
+from malaria_diffusion.cells.phantom.draw import PhantomCell, PhantomParameters, phantom_cells, write_phantom_archive
 
 NAME = re.compile(
     r"(C\d+P\d+thinF|C\d+_thinF|C47P8thin_Original_Motic|C47P8thinOriginalOlympusCX21)"
@@ -129,7 +129,7 @@ def test_archive_holds_the_cells_in_nlms_layout(tmp_path):
 
 
 def test_a_failed_archive_leaves_nothing_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr("malaria_diffusion.cells.phantom.zipfile.ZipFile.writestr", lambda *_: 1 / 0)
+    monkeypatch.setattr("malaria_diffusion.cells.phantom.draw.zipfile.ZipFile.writestr", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_phantom_archive(SMALL, tmp_path / "cell_images.zip")
     assert not list(tmp_path.iterdir())

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from malaria_diffusion.cells.archive import open_source
 from malaria_diffusion.cells.packing import PackedCells, PackingParameters, pack_cells
-from malaria_diffusion.cells.phantom import PARASITIZED, PhantomParameters, phantom_cells, write_phantom_archive
-from malaria_diffusion.cells.phantom_masks import phantom_masks
+from malaria_diffusion.cells.phantom.draw import PARASITIZED, PhantomParameters, phantom_cells, write_phantom_archive
+from malaria_diffusion.cells.phantom.masks import phantom_masks
+from malaria_diffusion.cells.sources import open_source
 
 SMALL = PhantomParameters(infected_people=8, healthy_people=2, cells_per_person=2)
 

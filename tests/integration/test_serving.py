@@ -11,10 +11,10 @@ import mlflow
 import numpy as np
 import pytest
 
-from malaria_diffusion.ddpm.model import load_model
-from malaria_diffusion.ddpm.parameters import SamplingParameters
-from malaria_diffusion.ddpm.sampling import sample
-from malaria_diffusion.evaluation.classifier import predict
+from malaria_diffusion.classifier.classifier import predict
+from malaria_diffusion.diffusion.config import SamplingParameters
+from malaria_diffusion.diffusion.model import load_model
+from malaria_diffusion.diffusion.sampling import sample
 
 from ..projects import ROOT, SCRIPTS, TINY, make_project
 from .servers import free_port, running

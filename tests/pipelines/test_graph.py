@@ -7,7 +7,7 @@ import pytest
 from kedro.config import OmegaConfigLoader
 from kedro.io import DataCatalog
 
-from malaria_diffusion.hooks import needed_besides
+from malaria_diffusion.hooks.preflight import needed_besides
 from malaria_diffusion.pipeline_registry import register_pipelines
 from malaria_diffusion.settings import CONFIG_LOADER_ARGS
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from malaria_diffusion.cells.archive import open_source
 from malaria_diffusion.cells.packing import PackingParameters
+from malaria_diffusion.cells.sources import open_source
 from malaria_diffusion.cells.split import SplitParameters
 from malaria_diffusion.pipelines.data_processing.nodes import prepare_cells
 

@@ -10,7 +10,7 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 from kedro_datasets.json import JSONDataset
 
-from malaria_diffusion.progress_hooks import closing_lines, described
+from malaria_diffusion.hooks.progress import closing_lines, described
 
 from ..projects import make_project
 

@@ -6,8 +6,8 @@ import pytest
 import yaml
 from click import ClickException
 
-from malaria_diffusion.hooks import GuidanceHooks, refuse_unread_parameters
-from malaria_diffusion.parameters import parse_parameters
+from malaria_diffusion.config import parse_parameters
+from malaria_diffusion.hooks.preflight import PreflightHooks, refuse_unread_parameters
 from malaria_diffusion.pipeline_registry import register_pipelines
 
 from ..projects import TINY, make_project
@@ -94,9 +94,9 @@ def test_what_a_file_says_to_another_pipeline_is_fine(project):
 @pytest.mark.parametrize("name", ["raw_cells", "synthetic_images"])
 def test_a_path_that_yaml_has_made_something_else_of_is_refused(name, found):
     places = {"raw_cells": {"filepath": "a"}, "synthetic_images": {"filepath": Path("b")}}
-    GuidanceHooks().after_catalog_created(places)
+    PreflightHooks().after_catalog_created(places)
     with pytest.raises(ClickException, match=f"{name}: expected a path, found {found}.* put it in quotes"):
-        GuidanceHooks().after_catalog_created(places | {name: {"filepath": found}})
+        PreflightHooks().after_catalog_created(places | {name: {"filepath": found}})
 
 
 def test_images_are_read_from_the_folder_that_was_named(project):

@@ -9,8 +9,8 @@ import torch
 import yaml
 
 from malaria_diffusion.cells.fingerprint import fingerprint_names
-from malaria_diffusion.ddpm.model import Lineage, model_from_weights, save_model
-from malaria_diffusion.ddpm.network import build_network
+from malaria_diffusion.diffusion.model import Lineage, model_from_weights, save_model
+from malaria_diffusion.diffusion.network.unet import build_network
 
 from ..projects import ROOT, TINY, make_project
 

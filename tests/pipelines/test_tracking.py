@@ -12,8 +12,8 @@ import pytest
 import yaml
 from click import ClickException
 
-from malaria_diffusion import tracking_server
-from malaria_diffusion.tracking_server import check_server
+from malaria_diffusion.tracking import server as tracking_server
+from malaria_diffusion.tracking.server import check_server
 
 from ..projects import make_project
 

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from tqdm.auto import tqdm
 
-from malaria_diffusion.cells.archive import Entry, ImageSource
 from malaria_diffusion.cells.decode import BITS, Decoded, RejectedImage, decode
 from malaria_diffusion.cells.errors import CellsError
+from malaria_diffusion.cells.sources import Entry, ImageSource
+from malaria_diffusion.config import Parameters
 from malaria_diffusion.files import name_file, remove
-from malaria_diffusion.parameters import Parameters
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 
 from malaria_diffusion.cells.errors import CellsError
 from malaria_diffusion.cells.fingerprint import fingerprint_names
-from malaria_diffusion.parameters import Parameters
+from malaria_diffusion.config import Parameters
 
 SPLITS = ("train", "val", "test")
 

@@ -14,7 +14,7 @@ from kedro_datasets._typing import ImagePreview
 from numpy.typing import NDArray
 from PIL import Image
 
-from malaria_diffusion.cells.fetch import is_url
+from malaria_diffusion.cells.download import is_url
 from malaria_diffusion.datasets.store import Store
 from malaria_diffusion.files import whole, write_array
 

@@ -7,8 +7,8 @@ from typing import Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
-from malaria_diffusion.cells.archive import ImageSource, open_source
-from malaria_diffusion.cells.fetch import Published, fetch, is_url
+from malaria_diffusion.cells.download import Published, fetch, is_url
+from malaria_diffusion.cells.sources import ImageSource, open_source
 from malaria_diffusion.files import locked
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from kedro.io import AbstractDataset
 
-from malaria_diffusion.cells.archive import ImageSource, open_source
+from malaria_diffusion.cells.download import is_url
 from malaria_diffusion.cells.errors import CellsError
-from malaria_diffusion.cells.fetch import is_url
-from malaria_diffusion.cells.publish import SyntheticImages, check_target, publish
+from malaria_diffusion.cells.export import SyntheticImages, check_target, publish
+from malaria_diffusion.cells.sources import ImageSource, open_source
 
 
 class SyntheticImageFiles(AbstractDataset[SyntheticImages, ImageSource]):

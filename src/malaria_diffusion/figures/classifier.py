@@ -20,7 +20,7 @@ def reliability_figure(tables: Mapping[str, pd.DataFrame], images: str) -> Figur
     """Accuracy by confidence; the diagonal is a classifier that is right as often as it says.
 
     Args:
-        tables: By name, see `evaluation.classification.reliability`.
+        tables: By name, see `classifier.metrics.reliability`.
         images: What the cells are.
     """
     figure = new_figure(4.6, 4)
@@ -42,7 +42,7 @@ def people_figure(table: pd.DataFrame, images: str) -> Figure:
     """Accuracy of each person with its interval, the worst to the left and named.
 
     Args:
-        table: See `evaluation.classification.accuracy_by`, of people.
+        table: See `classifier.metrics.accuracy_by`, of people.
         images: What the cells are.
     """
     figure = new_figure(8, 3)

@@ -6,8 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from malaria_diffusion.cells.split import SPLITS
-from malaria_diffusion.evaluation.choice import MOST_CLASSES
 from malaria_diffusion.figures.style import new_figure
+from malaria_diffusion.statistics.comparison import MOST_CLASSES
 
 
 def dataset_figure(table: pd.DataFrame, images: str) -> Figure:

@@ -30,10 +30,10 @@ def process(
     columns = max(len(forward), len(reverse))
     figure = new_figure(1.1 * columns, 3)
     axes = figure.subplots(2, columns)
-    for row, film, unit, name in ((axes[0], forward, "t", "forward"), (axes[1], reverse, "evaluation", "reverse")):
-        for place, (step, image) in zip(row, film.items(), strict=False):
+    for row, states, unit, name in ((axes[0], forward, "t", "forward"), (axes[1], reverse, "evaluation", "reverse")):
+        for place, (step, image) in zip(row, states.items(), strict=False):
             show_image(place, image, f"{unit} = {step}")
-        for place in row[len(film) :]:
+        for place in row[len(states) :]:
             place.set_axis_off()
         row[0].set_ylabel(name, fontsize=9)
     figure.suptitle(

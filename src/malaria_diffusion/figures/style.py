@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from malaria_diffusion.evaluation.choice import MOST_CLASSES
+from malaria_diffusion.statistics.comparison import MOST_CLASSES
 
 REAL = "#1f77b4"
 SYNTHETIC = "#d95f02"

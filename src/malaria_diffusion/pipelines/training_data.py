@@ -12,12 +12,12 @@ from malaria_diffusion.cells.grey import all_grey
 from malaria_diffusion.cells.split import training_cells_fingerprint, training_rows
 
 if TYPE_CHECKING:  # it imports torch
-    from malaria_diffusion.ddpm.feed import TrainingData
+    from malaria_diffusion.diffusion.training.data import TrainingData
 
 
 def training_data(cells: NDArray[np.uint8], cell_table: pd.DataFrame, cells_fingerprint: str) -> TrainingData:
     """Cells, class indices in the order of the classes' names, and which rows train and which watch."""
-    from malaria_diffusion.ddpm.feed import TrainingData
+    from malaria_diffusion.diffusion.training.data import TrainingData
 
     class_names = sorted(cell_table["label"].unique())
     return TrainingData(

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from malaria_diffusion.evaluation.ablation_claims import RULE
-from malaria_diffusion.evaluation.distribution import CHANNELS
+from malaria_diffusion.questions.distributions.measure import CHANNELS
 from malaria_diffusion.report.results import Results, only
 from malaria_diffusion.report.text import interval, number, p_value, percent, signed
+from malaria_diffusion.studies.ablation.claims import RULE
 
 PAPERS_ACCURACY = 0.97
 PAPERS_IMAGES = 27_558

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from malaria_diffusion.evaluation import membership, privacy
+from malaria_diffusion.questions.privacy import membership
+from malaria_diffusion.questions.privacy import novelty as privacy
 
 
 class Definition(NamedTuple):

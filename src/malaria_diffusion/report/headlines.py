@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from malaria_diffusion.evaluation.factors import ALL_IMAGE_FACTORS
+from malaria_diffusion.questions.acquisition.measure import ALL_IMAGE_FACTORS
 from malaria_diffusion.report.results import Results, only
 
 SPOTS = "dark spots"

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from malaria_diffusion.evaluation.explanations import MASKER
+from malaria_diffusion.questions.explanations.measure import MASKER
 from malaria_diffusion.report import text
 from malaria_diffusion.report.claims import NO_MARGIN, RULES, paper_claims, paper_settings, worse_than_floor
 from malaria_diffusion.report.definitions import DEFINITIONS

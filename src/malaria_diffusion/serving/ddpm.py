@@ -12,12 +12,12 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from numpy.typing import NDArray
 
-from malaria_diffusion.ddpm.parameters import SamplingParameters
+from malaria_diffusion.diffusion.config import SamplingParameters
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.serving.registry import Version, sha256_of, unpack
 
 if TYPE_CHECKING:
-    from malaria_diffusion.ddpm.model import Model
+    from malaria_diffusion.diffusion.model import Model
 
 
 class ServedDDPM:
@@ -42,8 +42,8 @@ class ServedDDPM:
             UserError: a class is not known.
             pydantic.ValidationError: a count or seed is out of range, or the solver's settings contradict each other.
         """
-        from malaria_diffusion.ddpm.processes import Processes
-        from malaria_diffusion.ddpm.sampling import sample
+        from malaria_diffusion.compute.distributed import Processes
+        from malaria_diffusion.diffusion.sampling import sample
 
         network, diffusion, lineage, guide = self._model
         rows = model_input[["label", "count", "seed"]].itertuples(index=False, name=None)
@@ -73,7 +73,7 @@ class ServedDDPM:
 
 def _load_pyfunc(path: str) -> ServedDDPM:
     """What MLflow calls to load the model."""
-    from malaria_diffusion.ddpm.model import load_model
+    from malaria_diffusion.diffusion.model import load_model
 
     folder, sampling = unpack(path)
     return ServedDDPM(load_model(folder), sampling)

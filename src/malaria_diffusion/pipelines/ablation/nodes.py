@@ -10,24 +10,24 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from malaria_diffusion.cells.split import training_rows
-from malaria_diffusion.ddpm.parameters import (
+from malaria_diffusion.diffusion.config import (
     NetworkParameters,
     ProcessParameters,
     SamplingParameters,
     TrainingParameters,
 )
-from malaria_diffusion.evaluation.ablation_claims import judge_claims
-from malaria_diffusion.evaluation.ablation_values import (
+from malaria_diffusion.pipelines.training_data import training_data
+from malaria_diffusion.studies.ablation.claims import judge_claims
+from malaria_diffusion.studies.ablation.figure import ablation_figure
+from malaria_diffusion.studies.ablation.values import (
     Training,
     check_images,
     process_of,
     training_of,
     values_to_train,
 )
-from malaria_diffusion.evaluation.parameters import AblationParameters
-from malaria_diffusion.figures.ablation import ablation_figure
-from malaria_diffusion.pipelines import tracking
-from malaria_diffusion.pipelines.training_data import training_data
+from malaria_diffusion.studies.config import AblationParameters
+from malaria_diffusion.tracking import log as tracking
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +45,10 @@ def plan_ablation(
     """Name every training and find out, before the first starts, whether everything asked for is possible."""
     import torch
 
-    from malaria_diffusion.ddpm.device import resolve_device
-    from malaria_diffusion.ddpm.objective import Objective
-    from malaria_diffusion.ddpm.sampling import check_sampling
-    from malaria_diffusion.ddpm.training import training_identity, training_settings
+    from malaria_diffusion.compute.device import resolve_device
+    from malaria_diffusion.diffusion.sampling import check_sampling
+    from malaria_diffusion.diffusion.training.objective import Objective
+    from malaria_diffusion.diffusion.training.trainer import training_identity, training_settings
 
     check_images(ablation, cell_table.loc[training_rows(cell_table), "label"])
     resolve_device(sampling.device)
@@ -75,7 +75,7 @@ def train_ablation(
     workspace: Path,
 ) -> dict[str, Path]:
     """Train what is not trained yet, in the folders of the diffusion pipeline; return them by identity."""
-    from malaria_diffusion.ddpm.training import EpochReport, epochs_done, train
+    from malaria_diffusion.diffusion.training.trainer import EpochReport, epochs_done, train
 
     data = training_data(cells, cell_table, dataset_summary["fingerprint"])
     folders = {training.identity: workspace / "ddpm" / training.identity for training in ablation_plan}
@@ -104,7 +104,7 @@ def measure_ablation(
     workspace: Path,
 ) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
     """Measure what is not measured yet: quality, distance to the training cells, losses and costs."""
-    from malaria_diffusion.evaluation.ablation_study import Study, tabulate
+    from malaria_diffusion.studies.ablation.study import Study, tabulate
 
     data = training_data(cells, cell_table, dataset_summary["fingerprint"])
     people = cell_table["person"].to_numpy(dtype=str)

@@ -9,11 +9,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from malaria_diffusion.cells.archive import ImageSource
 from malaria_diffusion.cells.decode import BITS
 from malaria_diffusion.cells.fingerprint import fingerprint_cells
 from malaria_diffusion.cells.grey import all_grey
 from malaria_diffusion.cells.packing import PackingParameters, pack_cells
+from malaria_diffusion.cells.sources import ImageSource
 from malaria_diffusion.cells.split import SplitParameters, assign_splits
 from malaria_diffusion.cells.summary import cells_by_class, counted, repeated_folders, summarise
 from malaria_diffusion.figures.dataset import dataset_figure

@@ -10,10 +10,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from malaria_diffusion.cells.export import SyntheticImages
 from malaria_diffusion.cells.fingerprint import fingerprint_names, short_hashes
-from malaria_diffusion.cells.publish import SyntheticImages
 from malaria_diffusion.cells.split import training_cells_fingerprint, training_rows
-from malaria_diffusion.ddpm.parameters import (
+from malaria_diffusion.diffusion.config import (
     BoundParameters,
     NetworkParameters,
     ProcessParameters,
@@ -21,10 +21,10 @@ from malaria_diffusion.ddpm.parameters import (
     TrainingParameters,
 )
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.evaluation.choice import balanced_rows, per_class_number
 from malaria_diffusion.figures import diffusion as figures
-from malaria_diffusion.pipelines import tracking
 from malaria_diffusion.pipelines.training_data import training_data
+from malaria_diffusion.statistics.comparison import balanced_rows, per_class_number
+from malaria_diffusion.tracking import log as tracking
 
 logger = logging.getLogger(__name__)
 
@@ -41,15 +41,15 @@ def plan_training(
     """Name the training and find out, before it starts, whether everything asked for is possible.
 
     Returns:
-        The lineage that the finished model will carry, see `ddpm.model.Lineage`.
+        The lineage that the finished model will carry, see `diffusion.model.Lineage`.
     """
     import torch
 
-    from malaria_diffusion.ddpm.device import resolve_device
-    from malaria_diffusion.ddpm.model import Lineage
-    from malaria_diffusion.ddpm.objective import Objective
-    from malaria_diffusion.ddpm.sampling import check_sampling, labels_to_sample
-    from malaria_diffusion.ddpm.training import training_identity, training_settings
+    from malaria_diffusion.compute.device import resolve_device
+    from malaria_diffusion.diffusion.model import Lineage
+    from malaria_diffusion.diffusion.sampling import check_sampling, labels_to_sample
+    from malaria_diffusion.diffusion.training.objective import Objective
+    from malaria_diffusion.diffusion.training.trainer import training_identity, training_settings
 
     class_names = sorted(cell_table["label"].unique())
     size = int(cells.shape[-1])
@@ -102,8 +102,8 @@ def train_ddpm(
     workspace: Path,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Train, continue, or do nothing, in the folder that belongs to the training's identity."""
-    from malaria_diffusion.ddpm.model import Lineage
-    from malaria_diffusion.ddpm.training import EpochReport, epochs_done, train
+    from malaria_diffusion.diffusion.model import Lineage
+    from malaria_diffusion.diffusion.training.trainer import EpochReport, epochs_done, train
 
     lineage = Lineage.model_validate(training_plan)
     folder = workspace / "ddpm" / lineage.identity
@@ -135,10 +135,10 @@ def train_ddpm(
 
 def export_ddpm(ddpm_checkpoint: dict[str, Any], training_plan: dict[str, Any], workspace: Path) -> Path:
     """Write the best averaged weights in diffusers' format, with their lineage."""
-    from malaria_diffusion.ddpm.device import resolve_device
-    from malaria_diffusion.ddpm.model import Lineage, model_from_weights, save_model
-    from malaria_diffusion.ddpm.processes import join_processes
-    from malaria_diffusion.ddpm.training import load_best_weights, load_guide_weights
+    from malaria_diffusion.compute.device import resolve_device
+    from malaria_diffusion.compute.distributed import join_processes
+    from malaria_diffusion.diffusion.model import Lineage, model_from_weights, save_model
+    from malaria_diffusion.diffusion.training.trainer import load_best_weights, load_guide_weights
 
     trained = workspace / "ddpm" / ddpm_checkpoint["identity"]
     best = load_best_weights(trained)
@@ -159,8 +159,8 @@ def export_ddpm(ddpm_checkpoint: dict[str, Any], training_plan: dict[str, Any], 
 
 def sample_cells(ddpm: Path, sampling: SamplingParameters) -> tuple[NDArray[np.uint8], pd.DataFrame, dict[str, Any]]:
     """Generate cells with the stored model; needs neither training nor the cells it was trained on."""
-    from malaria_diffusion.ddpm.model import load_model
-    from malaria_diffusion.ddpm.sampling import labels_to_sample, sample
+    from malaria_diffusion.diffusion.model import load_model
+    from malaria_diffusion.diffusion.sampling import labels_to_sample, sample
 
     model = load_model(ddpm)
     lineage = model.lineage
@@ -200,12 +200,12 @@ def measure_bound(
 
     Returns:
         JSON-ready, all terms in bits per dimension: images (their number), prior (L_T), by variance the fields of
-        `ddpm.bound.Terms`, steps (where the curves' points lie), and schedule, see `ddpm.ends.ScheduleEnds`.
+        `diffusion.bound.Terms`, steps (where the curves' points lie), and schedule, see `ScheduleEnds`.
     """
-    from malaria_diffusion.ddpm.bound import variational_bound
-    from malaria_diffusion.ddpm.device import resolve_device
-    from malaria_diffusion.ddpm.ends import schedule_ends
-    from malaria_diffusion.ddpm.model import load_model
+    from malaria_diffusion.compute.device import resolve_device
+    from malaria_diffusion.diffusion.bound import variational_bound
+    from malaria_diffusion.diffusion.model import load_model
+    from malaria_diffusion.diffusion.process.schedule import schedule_ends
 
     model = load_model(ddpm)
     test = cell_table.loc[cell_table["split"] == "test", "label"]
@@ -245,14 +245,14 @@ def draw_process(
     cells: NDArray[np.uint8], cell_table: pd.DataFrame, ddpm: Path, sampling: SamplingParameters
 ) -> Figure:
     """Figure 1: noise added to a cell of the test people step by step, and removed again by the network."""
-    from malaria_diffusion.ddpm.film import forward_film, reverse_film
-    from malaria_diffusion.ddpm.model import load_model
+    from malaria_diffusion.diffusion.model import load_model
+    from malaria_diffusion.diffusion.trajectories import forward_trajectory, reverse_trajectory
 
     model = load_model(ddpm)
     row = int(np.flatnonzero(cell_table["split"] == "test")[0])
     label = cell_table["label"].iloc[row]
-    forward = forward_film(model.diffusion, cells[row], sampling.seed)
-    reverse = reverse_film(model, model.lineage.class_names.index(label), sampling)
+    forward = forward_trajectory(model.diffusion, cells[row], sampling.seed)
+    reverse = reverse_trajectory(model, model.lineage.class_names.index(label), sampling)
     return figures.process(forward, reverse, label, _kind(model.lineage.phantom))
 
 

@@ -11,22 +11,23 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from malaria_diffusion.cells.split import SplitParameters, assign_splits, training_rows
-from malaria_diffusion.evaluation.classification import (
+from malaria_diffusion.classifier.classifier import resolve_weights
+from malaria_diffusion.classifier.config import ClassifierParameters, FoldParameters
+from malaria_diffusion.classifier.cross_validation import Fold, judge, person_folds
+from malaria_diffusion.classifier.metrics import (
     accuracy_of_groups,
     at_threshold,
     choose_threshold,
     classification_metrics,
     reliability,
 )
-from malaria_diffusion.evaluation.classifier import resolve_weights
-from malaria_diffusion.evaluation.descriptors import image_factors
-from malaria_diffusion.evaluation.factors import explained_errors, name_factors
-from malaria_diffusion.evaluation.folds import Fold, judge, person_folds
-from malaria_diffusion.evaluation.mistakes import confident_mistakes, disputed_labels
-from malaria_diffusion.evaluation.parameters import ClassifierParameters, ComparisonParameters, FoldParameters
+from malaria_diffusion.classifier.mistakes import confident_mistakes, disputed_labels
 from malaria_diffusion.figures import classifier as figures
-from malaria_diffusion.figures.errors import errors_figure
-from malaria_diffusion.pipelines import tracking
+from malaria_diffusion.questions.acquisition.errors_figure import errors_figure
+from malaria_diffusion.questions.acquisition.measure import explained_errors, name_factors
+from malaria_diffusion.questions.descriptors.describe import image_factors
+from malaria_diffusion.statistics.config import ComparisonParameters
+from malaria_diffusion.tracking import log as tracking
 
 logger = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from malaria_diffusion.cells.split import training_rows
-from malaria_diffusion.ddpm.parameters import SamplingParameters
-from malaria_diffusion.evaluation.choice import balanced_rows, per_class_number
-from malaria_diffusion.evaluation.guidance import choose_guidance, guidance_table
-from malaria_diffusion.evaluation.parameters import GuidanceParameters
-from malaria_diffusion.pipelines import tracking
+from malaria_diffusion.diffusion.config import SamplingParameters
+from malaria_diffusion.statistics.comparison import balanced_rows, per_class_number
+from malaria_diffusion.studies.config import GuidanceParameters
+from malaria_diffusion.studies.guidance import choose_guidance, guidance_table
+from malaria_diffusion.tracking import log as tracking
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def compare_guidance_scales(
     guidance: GuidanceParameters,
 ) -> pd.DataFrame:
     """Generate with each scale and say which one to put into diffusion.sampling.guidance."""
-    from malaria_diffusion.ddpm.model import load_model
+    from malaria_diffusion.diffusion.model import load_model
 
     model = load_model(ddpm)
     names = model.lineage.class_names

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from malaria_diffusion.cells.phantom import PhantomParameters, write_phantom_archive
+from malaria_diffusion.cells.phantom.draw import PhantomParameters, write_phantom_archive
 
 
 def draw_phantom_cells(parameters: PhantomParameters, workspace: Path) -> Path:

@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from malaria_diffusion.cells.split import training_rows
-from malaria_diffusion.evaluation.classification import (
+from malaria_diffusion.classifier.classifier import predict, resolve_weights, train_classifier
+from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.classifier.metrics import (
     accuracy_of_groups,
     at_threshold,
     choose_threshold,
@@ -20,12 +22,11 @@ from malaria_diffusion.evaluation.classification import (
     recognised_as_intended,
     reliability,
 )
-from malaria_diffusion.evaluation.classifier import predict, resolve_weights, train_classifier
-from malaria_diffusion.evaluation.mistakes import confident_mistakes
-from malaria_diffusion.evaluation.parameters import ClassifierParameters, ComparisonParameters
+from malaria_diffusion.classifier.mistakes import confident_mistakes
 from malaria_diffusion.figures import classifier as figures
 from malaria_diffusion.figures import validation as paper_figures
-from malaria_diffusion.pipelines import tracking
+from malaria_diffusion.statistics.config import ComparisonParameters
+from malaria_diffusion.tracking import log as tracking
 
 MISTAKES_SHOWN = 16
 

@@ -10,11 +10,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from malaria_diffusion.cells.split import training_rows
+from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.evaluation.choice import balanced_rows, per_class_number
-from malaria_diffusion.evaluation.distribution import check_foreground
-from malaria_diffusion.evaluation.parameters import ClassifierParameters, ComparisonParameters
 from malaria_diffusion.figures import diffusion as figures
+from malaria_diffusion.questions.distributions.measure import check_foreground
+from malaria_diffusion.statistics.comparison import balanced_rows, per_class_number
+from malaria_diffusion.statistics.config import ComparisonParameters
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ def plan_validation(
     comparison: ComparisonParameters,
 ) -> list[str]:
     """Find out, before anything is trained, whether what is asked for is possible; return the class names."""
-    from malaria_diffusion.ddpm.device import resolve_device
+    from malaria_diffusion.compute.device import resolve_device
 
     class_names = sorted(cell_table["label"].unique())
     if len(class_names) < 2:

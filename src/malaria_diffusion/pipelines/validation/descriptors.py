@@ -8,12 +8,12 @@ from kedro.pipeline import Node, Pipeline
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from malaria_diffusion.evaluation.descriptor_tests import associations, distance_tests
-from malaria_diffusion.evaluation.descriptors import describe, image_factors
-from malaria_diffusion.evaluation.factors import associations_kept, explained_by_factors, name_factors
-from malaria_diffusion.evaluation.parameters import ComparisonParameters
-from malaria_diffusion.figures import descriptors as figures
-from malaria_diffusion.figures.factors import acquisition_factors
+from malaria_diffusion.questions.acquisition.figure import acquisition_factors
+from malaria_diffusion.questions.acquisition.measure import associations_kept, explained_by_factors, name_factors
+from malaria_diffusion.questions.descriptors import figure as figures
+from malaria_diffusion.questions.descriptors.describe import describe, image_factors
+from malaria_diffusion.questions.descriptors.measure import associations, distance_tests
+from malaria_diffusion.statistics.config import ComparisonParameters
 
 
 def describe_cells(

@@ -8,10 +8,10 @@ from kedro.pipeline import Node, Pipeline
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from malaria_diffusion.evaluation import distribution
-from malaria_diffusion.evaluation.image_tests import with_q_values
-from malaria_diffusion.evaluation.parameters import ComparisonParameters
-from malaria_diffusion.figures import validation as figures
+from malaria_diffusion.questions.distributions import figure as figures
+from malaria_diffusion.questions.distributions import measure as distribution
+from malaria_diffusion.statistics.config import ComparisonParameters
+from malaria_diffusion.statistics.permutation import with_q_values
 
 
 def compare_distributions(

@@ -11,20 +11,18 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from malaria_diffusion.cells.packing import PackingParameters
-from malaria_diffusion.cells.phantom import PhantomParameters
-from malaria_diffusion.cells.phantom_masks import phantom_masks
+from malaria_diffusion.cells.phantom.draw import PhantomParameters
+from malaria_diffusion.cells.phantom.masks import phantom_masks
 from malaria_diffusion.cells.split import training_rows
-from malaria_diffusion.evaluation.choice import MOST_CLASSES
-from malaria_diffusion.evaluation.classifier import load_predictor, random_classifier
-from malaria_diffusion.evaluation.descriptors import dark_mask
-from malaria_diffusion.evaluation.distribution import foreground
-from malaria_diffusion.evaluation.explanations import ExplainedCells, choose, explain, results_table
-from malaria_diffusion.evaluation.parameters import (
-    ClassifierParameters,
-    ComparisonParameters,
-    ExplanationParameters,
-)
-from malaria_diffusion.figures.explanations import explained_cells
+from malaria_diffusion.classifier.classifier import load_predictor, random_classifier
+from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.questions.descriptors.describe import dark_mask
+from malaria_diffusion.questions.distributions.measure import foreground
+from malaria_diffusion.questions.explanations.config import ExplanationParameters
+from malaria_diffusion.questions.explanations.figure import explained_cells
+from malaria_diffusion.questions.explanations.measure import ExplainedCells, choose, explain, results_table
+from malaria_diffusion.statistics.comparison import MOST_CLASSES
+from malaria_diffusion.statistics.config import ComparisonParameters
 
 logger = logging.getLogger(__name__)
 

@@ -11,12 +11,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from malaria_diffusion.cells.split import training_rows
-from malaria_diffusion.evaluation.classifier import resolve_weights
-from malaria_diffusion.evaluation.features import reported_space
-from malaria_diffusion.evaluation.fidelity import ProjectedSpace, Projection, fidelity_table
-from malaria_diffusion.evaluation.parameters import ClassifierParameters, ComparisonParameters
-from malaria_diffusion.figures.fidelity import fidelity
-from malaria_diffusion.pipelines import tracking
+from malaria_diffusion.classifier.classifier import resolve_weights
+from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.classifier.features import reported_space
+from malaria_diffusion.questions.fidelity.figure import fidelity
+from malaria_diffusion.questions.fidelity.measure import ProjectedSpace, Projection, fidelity_table
+from malaria_diffusion.statistics.config import ComparisonParameters
+from malaria_diffusion.tracking import log as tracking
 
 logger = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from malaria_diffusion.cells.split import training_rows
-from malaria_diffusion.ddpm.parameters import SamplingParameters
-from malaria_diffusion.evaluation.fidelity import ProjectedSpace
-from malaria_diffusion.evaluation.parameters import ComparisonParameters
-from malaria_diffusion.evaluation.privacy import PrivacyAudit, privacy_audit
-from malaria_diffusion.figures import privacy as figures
+from malaria_diffusion.diffusion.config import SamplingParameters
+from malaria_diffusion.questions.fidelity.measure import ProjectedSpace
+from malaria_diffusion.questions.privacy import figure as figures
+from malaria_diffusion.questions.privacy.novelty import PrivacyAudit, privacy_audit
+from malaria_diffusion.statistics.config import ComparisonParameters
 
 logger = logging.getLogger(__name__)
 
@@ -63,9 +63,9 @@ def attack_membership(
 
     compared_rows is an input so that a model that is refused is not attacked.
     """
-    from malaria_diffusion.ddpm.device import resolve_device, resolve_precision
-    from malaria_diffusion.ddpm.model import load_model
-    from malaria_diffusion.evaluation.membership import membership_attack
+    from malaria_diffusion.compute.device import resolve_device, resolve_precision
+    from malaria_diffusion.diffusion.model import load_model
+    from malaria_diffusion.questions.privacy.membership import membership_attack
 
     model, device = load_model(ddpm), resolve_device(sampling.device)
     rows = {side: np.flatnonzero(mask) for side, mask in _sides(cell_table).items()}

@@ -5,9 +5,10 @@ from typing import Any
 import pandas as pd
 from kedro.pipeline import Node, Pipeline
 
-from malaria_diffusion.evaluation.parameters import ClassifierParameters, ComparisonParameters
-from malaria_diffusion.pipelines import tracking
+from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.report import FIGURES, Results, headlines, render_report
+from malaria_diffusion.statistics.config import ComparisonParameters
+from malaria_diffusion.tracking import log as tracking
 
 
 def summarise_study(

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.cells.fingerprint import fingerprint_names
 from malaria_diffusion.cells.split import cell_names
-from malaria_diffusion.ddpm.parameters import SamplingParameters
-from malaria_diffusion.evaluation.classifier import resolve_weights
-from malaria_diffusion.evaluation.parameters import ClassifierParameters, ComparisonParameters, UtilityParameters
-from malaria_diffusion.evaluation.utility import cells_per_epoch, run_trial, utility_table
-from malaria_diffusion.evaluation.utility_trials import Arm, Source, rows_of_share, training_set, trials
-from malaria_diffusion.figures.utility import utility_figure
-from malaria_diffusion.pipelines import tracking
+from malaria_diffusion.classifier.classifier import resolve_weights
+from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.diffusion.config import SamplingParameters
+from malaria_diffusion.questions.utility.config import UtilityParameters
+from malaria_diffusion.questions.utility.figure import utility_figure
+from malaria_diffusion.questions.utility.measure import cells_per_epoch, run_trial, utility_table
+from malaria_diffusion.questions.utility.trials import Arm, Source, rows_of_share, training_set, trials
+from malaria_diffusion.statistics.config import ComparisonParameters
+from malaria_diffusion.tracking import log as tracking
 
 logger = logging.getLogger(__name__)
 
@@ -134,9 +136,9 @@ def _generate_from(
     workspace: Path,
 ) -> NDArray[np.uint8]:
     """Cells of a DDPM like the one at hand, trained on few people alone."""
-    from malaria_diffusion.ddpm.feed import TrainingData
-    from malaria_diffusion.ddpm.parameters import NetworkParameters, ProcessParameters, TrainingParameters
-    from malaria_diffusion.evaluation.small_ddpm import cells_of_small_ddpm, small_training
+    from malaria_diffusion.diffusion.config import NetworkParameters, ProcessParameters, TrainingParameters
+    from malaria_diffusion.diffusion.training.data import TrainingData
+    from malaria_diffusion.questions.utility.small_ddpm import cells_of_small_ddpm, small_training
 
     data = TrainingData(*few)
     whole = TrainingParameters.model_validate(lineage["training"])

@@ -1,0 +1,77 @@
+"""What is judged together belongs together: a model and the cells it trained on, synthetic cells and their model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from malaria_diffusion.cells.fingerprint import fingerprint_names, short_hashes
+from malaria_diffusion.cells.split import training_cells_fingerprint
+from malaria_diffusion.errors import UserError
+
+
+class LineageError(UserError):
+    """Artefacts of different runs met."""
+
+
+def refuse_other_cells(lineage: dict[str, Any], cells_fingerprint: str, cell_table: pd.DataFrame) -> None:
+    """Make sure that a model trained on the training cells of the current split and on no others.
+
+    So no cell and no person that validates or tests has trained it, and its members are who they are said to be.
+
+    Args:
+        lineage: Of the model, see `diffusion.model.Lineage`.
+        cells_fingerprint: Of the packed cells, see `cells.fingerprint`.
+        cell_table: Their table.
+
+    Raises:
+        LineageError: naming what was found and what to do.
+    """
+    trained_on = (lineage["cells_fingerprint"], lineage["training_cells_fingerprint"])
+    if trained_on == (cells_fingerprint, training_cells_fingerprint(cell_table)):
+        return
+    held_out = cell_table[cell_table["split"] != "train"]
+    known = set(short_hashes(held_out)) & set(lineage["training_cells"])
+    leak = f", among them {len(known)} of the {len(held_out)} that now validate or test" if known else ""
+    raise LineageError(
+        f"model {lineage['identity']} trained on other cells than the training cells of cells and cell_table{leak}: "
+        "run `kedro run --pipeline diffusion` on the current ones first, or pack and split as it was when it trained"
+    )
+
+
+def refuse_other_model(
+    synthetic_cells: NDArray[np.uint8], synthetic_table: pd.DataFrame, lineage: dict[str, Any]
+) -> None:
+    """Make sure that synthetic cells, their table and the lineage of their model are of one run.
+
+    Raises:
+        LineageError: naming what was found and what to do.
+    """
+    again = "run `kedro run --pipeline diffusion --tags sample` again"
+    if len(synthetic_cells) != len(synthetic_table):
+        raise LineageError(
+            f"{len(synthetic_cells)} synthetic_cells, but {len(synthetic_table)} rows in synthetic_table; {again}"
+        )
+    stated = set(zip(synthetic_table["model_identity"], synthetic_table["training_people_hash"], strict=True))
+    expected = {(lineage["identity"], fingerprint_names(lineage["training_people"]))}
+    if stated != expected:
+        raise LineageError(
+            f"synthetic_table names the models {sorted(stated)}, synthetic_lineage is of {sorted(expected)}; {again}"
+        )
+
+
+def refuse_other_weights(model: dict[str, Any], lineage: dict[str, Any]) -> None:
+    """Make sure that synthetic cells with this `lineage` are by the model at hand.
+
+    Raises:
+        LineageError: naming both.
+    """
+    here, theirs = ((of["identity"], of["best_epoch"]) for of in (model, lineage))
+    if here != theirs:
+        raise LineageError(
+            f"ddpm is training {here[0]}, epoch {here[1]}, but the synthetic cells are by {theirs[0]}, epoch "
+            f"{theirs[1]}: run `kedro run --pipeline diffusion --tags sample` first"
+        )

@@ -1,0 +1,1 @@
+"""The YOLOv8 classifier: trained, asked, and judged."""

@@ -1,0 +1,1 @@
+"""Where and how to compute: devices, processes, random streams."""

@@ -1,0 +1,170 @@
+"""The finished model: a folder in diffusers' format, with the lineage of its weights beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from torch import Tensor
+
+from malaria_diffusion.config import Parameters
+from malaria_diffusion.diffusion.config import (
+    Clipping,
+    NetworkParameters,
+    ProcessParameters,
+    ScheduleKind,
+    TrainingParameters,
+)
+from malaria_diffusion.diffusion.network.unet import PatchUNet, build_network
+from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
+from malaria_diffusion.diffusion.process.schedule import LearnedSchedule, schedule_from_betas, schedule_from_parameters
+from malaria_diffusion.diffusion.sampling import solver_config
+from malaria_diffusion.diffusion.training.checkpoint import select
+from malaria_diffusion.errors import UserError
+
+LINEAGE = "lineage.json"
+PARTS = ("unet/config.json", "unet/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json")
+GUIDE_PARTS = ("guide/config.json", "guide/diffusion_pytorch_model.safetensors")
+
+
+class Lineage(Parameters):
+    """Where weights come from.
+
+    Attributes:
+        identity: Name of the training, see `training_identity`.
+        epochs: Length of the training.
+        images_seen: Training images drawn in all.
+        best_epoch: The epoch whose averaged weights these are; None before the training.
+        ema_decay: Of which of several averages; None before the training, or if there was one.
+        kernel_distance: Theirs to the validation cells.
+        cells_fingerprint: Of the packed cells.
+        training_cells_fingerprint: Of the names and classes of those that were trained on.
+        class_names: In the order of the class indices.
+        size: Side of the images in pixels.
+        training_people: Everyone a training cell is of.
+        training_people_hash: Fingerprint of them.
+        training_cells: Every training cell, by the first digits of its file's sha256.
+        phantom: Whether the training cells were drawn and not photographed.
+        grey: Whether the training cells are all grey, so that generated ones must be.
+        process: The diffusion process.
+        network: The U-Net.
+        training: How it was trained.
+    """
+
+    identity: str
+    epochs: int
+    images_seen: int
+    best_epoch: int | None = None
+    ema_decay: float | None = None
+    kernel_distance: float | None = None
+    cells_fingerprint: str
+    training_cells_fingerprint: str
+    class_names: list[str]
+    size: int
+    training_people: list[str]
+    training_people_hash: str
+    training_cells: list[str]
+    phantom: bool
+    grey: bool = False
+    process: ProcessParameters
+    network: NetworkParameters
+    training: TrainingParameters
+
+    @property
+    def null_class(self) -> int | None:
+        """The class that stands for none, if the network was trained to do without."""
+        return len(self.class_names) if self.training.label_dropout else None
+
+
+class Model(NamedTuple):
+    """A network ready to sample from, the process it was trained for, and where it comes from.
+
+    Attributes:
+        network: Answers.
+        diffusion: The process.
+        lineage: Of the weights.
+        guide: The network as it was early in the training, to guide by, if that was kept.
+    """
+
+    network: PatchUNet
+    diffusion: GaussianDiffusion
+    lineage: Lineage
+    guide: PatchUNet | None = None
+
+
+def model_from_weights(
+    weights: dict[str, Tensor], lineage: Lineage, guide_weights: dict[str, Tensor] | None = None
+) -> Model:
+    """A model with the (averaged) weights of a training, and those to guide by if the lineage says there are any."""
+    network = _network(weights, lineage)
+    schedule = schedule_from_parameters(lineage.process)
+    if lineage.process.schedule is ScheduleKind.LEARNED:
+        learned = LearnedSchedule(schedule)
+        learned.load_state_dict(select(weights, "schedule."))
+        with torch.no_grad():
+            schedule = learned()
+    guide = None if guide_weights is None else _network(guide_weights, lineage)
+    return Model(network, GaussianDiffusion(schedule, lineage.process.prediction), lineage, guide)
+
+
+def save_model(model: Model, folder: Path) -> None:
+    """Write the model into `folder` as unet/, guide/ if it has one, scheduler/ and lineage.json."""
+    model.network.plain().save_pretrained(folder / "unet", safe_serialization=True)
+    if model.guide is not None:
+        model.guide.plain().save_pretrained(folder / "guide", safe_serialization=True)
+    DDPMScheduler.from_config(solver_config(model.diffusion, Clipping.STATIC)).save_pretrained(folder / "scheduler")
+    lineage = model.lineage.model_dump(mode="json")
+    (folder / LINEAGE).write_text(json.dumps(lineage | {"sha256": _checksums(folder, lineage)}, indent=1))
+
+
+def load_model(folder: Path) -> Model:
+    """Read what `save_model` wrote.
+
+    Raises:
+        UserError: there is no model, or a file of it is missing, damaged or of another model.
+    """
+    path = folder / LINEAGE
+    again = "put a good copy there, or export the model again with `kedro run --pipeline diffusion`"
+    if not path.exists():
+        raise UserError(f"{path}: no model here; train one with `kedro run --pipeline diffusion`")
+    try:
+        stored = json.loads(path.read_text())
+        expected = dict(stored.pop("sha256"))
+        lineage = Lineage.model_validate(stored)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not the lineage of a model ({error}); {again}") from error
+    for name, found in _checksums(folder, stored).items():
+        if found != expected.get(name):
+            raise UserError(f"{folder / name}: found sha256 {found}, {path} names {expected.get(name)}; {again}")
+    names = ["unet"] + ["guide"] * (lineage.training.guide_epochs is not None)
+    networks = [
+        PatchUNet.from_pretrained(folder / name, torch_dtype=torch.float32, local_files_only=True).eval()
+        for name in names
+    ]
+    config = DDPMScheduler.load_config(folder / "scheduler", local_files_only=True)
+    schedule = schedule_from_betas(torch.tensor(config["trained_betas"], dtype=torch.float64))
+    return Model(networks[0], GaussianDiffusion(schedule, lineage.process.prediction), lineage, *networks[1:])
+
+
+def _network(weights: dict[str, Tensor], lineage: Lineage) -> PatchUNet:
+    network = build_network(lineage.network, lineage.size, len(lineage.class_names), lineage.null_class is not None)
+    network.load_state_dict(select(weights, "network."))
+    return network.eval()
+
+
+def _checksums(folder: Path, lineage: dict[str, Any]) -> dict[str, str]:
+    """sha256 of the lineage without them, and of the other files; "no file" of one that is missing."""
+    found = {LINEAGE: hashlib.sha256(json.dumps(lineage).encode()).hexdigest()}
+    parts = PARTS + GUIDE_PARTS * (lineage["training"].get("guide_epochs") is not None)
+    return found | {name: _sha256(folder / name) for name in parts}
+
+
+def _sha256(path: Path) -> str:
+    if not path.is_file():
+        return "no file"
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

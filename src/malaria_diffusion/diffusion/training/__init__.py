@@ -1,0 +1,1 @@
+"""Algorithm 1: data, objective, optimizer, trainer, what is watched, checkpoints."""

@@ -1,0 +1,1 @@
+"""What the validation asks of synthetic cells, one question a folder."""

@@ -1,0 +1,1 @@
+"""Have synthetic cells the intensities and the classifier's scores of real ones?"""

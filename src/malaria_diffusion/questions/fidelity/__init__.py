@@ -1,0 +1,1 @@
+"""Are synthetic cells like real ones, and as varied?"""

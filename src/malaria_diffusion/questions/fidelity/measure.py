@@ -1,0 +1,355 @@
+"""How near synthetic cells are to unseen people's, and how much of their variety they have.
+
+Everything works on features (features.embed); nothing here knows the network. Each number has its floor beside it: the
+same number for real cells of other people, as many of them, against the same unseen cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from malaria_diffusion.classifier.features import FeatureSpace
+from malaria_diffusion.compute.config import DeviceName
+from malaria_diffusion.errors import UserError
+from malaria_diffusion.statistics.bootstrap import bootstrap_counts
+from malaria_diffusion.statistics.comparison import compared_groups
+
+MOST_DIMENSIONS = 64
+# Naeem et al. 2020, section 4.1
+NEIGHBOURS = 5
+BETTER = {
+    "kernel distance": "smaller",
+    "Frechet distance": "smaller",
+    "precision": "larger",
+    "recall": "larger",
+    "density": "larger",
+    "coverage": "larger",
+}
+SIDES = ("real", "floor", "synthetic")
+# variance below this share of the largest is rounding error
+NOTHING = 1e-9
+
+
+class Projection:
+    """The first principal components of real cells' features, each of variance 1 over them.
+
+    Whitened, since real cells vary most in stain, from person to person: left as they are, a few such directions
+    outweigh all that sets a bad image apart, and the floor is as high as what it is held against. Few components,
+    since a covariance of d dimensions takes many more than d images. What real cells do not vary in is not seen.
+
+    Args:
+        features: (K, D), of real cells that are not compared; more than 4 a component are needed.
+        n: The fewest images that will be compared, of one class and side.
+
+    Attributes:
+        dimensions: d, the largest below n / 4 and K / 4, at most 64, and no more than there are directions.
+
+    Raises:
+        UserError: too few images, or features that are not finite or do not vary.
+    """
+
+    def __init__(self, features: NDArray[np.floating], n: int) -> None:
+        from sklearn.decomposition import PCA
+
+        self._width = features.shape[-1]
+        self._check(features)
+        fewest = min(n, len(features))
+        if fewest < 5:
+            raise UserError(
+                f"{len(features)} real cells to fit by and {n} of a class to compare; at least 5 of each are needed: "
+                "raise validation.comparison.n, or give more cells"
+            )
+        if not np.ptp(features, axis=0).any():
+            raise UserError("the features are the same for every real cell, so nothing can be compared by them")
+        self.dimensions = min(MOST_DIMENSIONS, (fewest - 1) // 4, self._width)
+        while True:
+            self._pca = PCA(self.dimensions, whiten=True, svd_solver="covariance_eigh").fit(features.astype(np.float64))
+            variances = self._pca.explained_variance_
+            directions = int((variances > NOTHING * variances[0]).sum())
+            if directions == self.dimensions:
+                break
+            self.dimensions = directions
+
+    def __call__(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Project features (N, D) to (N, d).
+
+        Raises:
+            UserError: not of the fitted width, or not finite.
+        """
+        self._check(features)
+        projected: NDArray[np.float64] = self._pca.transform(features.astype(np.float64))
+        return projected
+
+    def _check(self, features: NDArray[np.floating]) -> None:
+        if features.ndim != 2 or features.shape[1] != self._width:
+            raise UserError(
+                f"features of shape {features.shape}, expected (N, {self._width}); embed all sides with one network"
+            )
+        if not np.isfinite(features).all():
+            bad = int((~np.isfinite(features)).any(axis=1).sum())
+            raise UserError(f"{bad} of {len(features)} images have features that are not finite")
+
+
+class ProjectedSpace(NamedTuple):
+    """What distances are measured in: cells, seen by a network, on a few components.
+
+    Attributes:
+        network: Whose features.
+        projection: Fitted on real cells that are not compared.
+        device: Where the network runs.
+    """
+
+    network: FeatureSpace
+    projection: Projection
+    device: DeviceName
+
+    def __call__(self, cells: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Cells, uint8 (N, 3, S, S), as points (N, d)."""
+        return self.projection(self.network.embed(cells, self.device))
+
+
+class Side(NamedTuple):
+    """Images, and how often each of their owners is drawn in each resample.
+
+    Attributes:
+        features: (N, d).
+        owner: (N,), 0 to P - 1: the person of a real cell, the image itself of a synthetic one.
+        draws: (1 + resamples, P); the first row is all ones, the images as they are.
+    """
+
+    features: NDArray[np.float64]
+    owner: NDArray[np.intp]
+    draws: NDArray[np.float64]
+
+
+def resampled(
+    features: NDArray[np.floating], people: NDArray[np.str_] | None, resamples: int, rng: np.random.Generator
+) -> Side:
+    """Draw owners with replacement.
+
+    Args:
+        features: (N, d).
+        people: (N,), whose cell it is; None for synthetic images, each of which is drawn for itself.
+        resamples: How often.
+        rng: Source of the draws.
+
+    Raises:
+        UserError: fewer than two images or people.
+    """
+    owner = np.arange(len(features)) if people is None else np.unique(people, return_inverse=True)[1]
+    count = len(np.unique(owner))
+    if count < 2:
+        raise UserError(
+            f"{len(features)} cells of {count} people; an interval needs 2 people at least: raise "
+            "validation.comparison.n or hold out more people"
+        )
+    pairs = _pairs(np.bincount(owner).astype(float))
+    draws = np.ones((1 + resamples, count))
+    again = np.arange(1, 1 + resamples)
+    while len(again):
+        draws[again] = bootstrap_counts(count, len(again), rng)
+        again = again[_within(pairs, draws[again]) == 0]  # one and the same image, of which nothing can be told
+    return Side(np.asarray(features, dtype=np.float64), owner, draws)
+
+
+def kernel_distances(real: Side, other: Side) -> NDArray[np.float64]:
+    """Squared maximum mean discrepancy with KID's cubic kernel, unbiased in images (Binkowski et al. 2018, section 4).
+
+    A person drawn twice counts as two people with cells alike: each brings the pairs within, and none are made
+    between the two, who are one. So resampling adds no distance of its own.
+
+    Returns:
+        (1 + resamples,), the distance itself first; 0 on average over samples of one set of images, and so below 0 for
+        some.
+    """
+    across = _by_owner(_by_owner(_kernel(real.features, other.features), real.owner).T, other.owner).T
+    pairs = np.outer(np.bincount(real.owner), np.bincount(other.owner))
+    between: NDArray[np.float64] = ((real.draws @ across) * other.draws).sum(axis=1)
+    between /= ((real.draws @ pairs) * other.draws).sum(axis=1)
+    return _mean_within(real) + _mean_within(other) - 2 * between
+
+
+def frechet_distances(real: Side, other: Side) -> NDArray[np.float64]:
+    """Squared Frechet distance of the Gaussians with the images' means and covariances (Heusel et al. 2017, eq. 6).
+
+    It is biased upwards by the number of images, and a resample has fewer different ones than there are: the resamples
+    are moved down so that their mean is the distance itself, and cut at 0.
+
+    Returns:
+        (1 + resamples,), the distance itself first.
+
+    Raises:
+        UserError: 4 d images or fewer on a side, too few for a covariance.
+    """
+    fewest, dimensions = min(len(real.features), len(other.features)), real.features.shape[1]
+    if fewest <= 4 * dimensions:
+        raise UserError(
+            f"{fewest} images in {dimensions} dimensions; a Frechet distance needs more than {4 * dimensions}: fit the "
+            "projection for the fewest images of a class"
+        )
+    (mean, covariance), (other_mean, other_covariance) = _moments(real), _moments(other)
+    values, vectors = np.linalg.eigh(covariance)
+    root = (vectors * np.sqrt(values.clip(0))[:, None, :]) @ vectors.transpose(0, 2, 1)
+    shared = np.sqrt(np.linalg.eigvalsh(root @ other_covariance @ root).clip(0)).sum(axis=1)
+    traces = np.trace(covariance + other_covariance, axis1=1, axis2=2)
+    distances: NDArray[np.float64] = np.square(mean - other_mean).sum(axis=1) + traces - 2 * shared
+    if len(distances) > 1:
+        distances[1:] -= distances[1:].mean() - distances[0]
+    return distances.clip(0)
+
+
+def neighbour_scores(real: Side, other: Side, neighbours: int = NEIGHBOURS) -> dict[str, NDArray[np.float64]]:
+    """Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020).
+
+    Each is a mean over images: of `other` for precision and density, of `real` for recall and coverage. Resamples
+    hold the neighbourhoods fixed, as an image drawn twice would be its own neighbour, and draw the images of that mean.
+
+    Returns:
+        For each score (1 + resamples,), the score itself first.
+
+    Raises:
+        UserError: too few images for so many neighbours.
+    """
+    from prdc.prdc import compute_nearest_neighbour_distances, compute_pairwise_distance
+
+    fewest = min(len(real.features), len(other.features))
+    if fewest < neighbours + 2:
+        raise UserError(f"{fewest} images; {neighbours + 2} are needed for {neighbours} neighbours: raise n")
+    distances = compute_pairwise_distance(real.features, other.features)
+    radii = compute_nearest_neighbour_distances(real.features, neighbours)
+    other_radii = compute_nearest_neighbour_distances(other.features, neighbours)
+    inside = distances < radii[:, None]
+    return {
+        "precision": _means(other, inside.any(axis=0)),
+        "recall": _means(real, (distances < other_radii).any(axis=1)),
+        "density": _means(other, inside.sum(axis=0) / neighbours),
+        "coverage": _means(real, distances.min(axis=1) < radii),
+    }
+
+
+def fidelity_table(
+    features: Mapping[str, NDArray[np.floating]],
+    cells: dict[str, pd.DataFrame],
+    resamples: int,
+    confidence: float,
+    rng: np.random.Generator,
+    neighbours: int = NEIGHBOURS,
+) -> pd.DataFrame:
+    """Every distance and score of synthetic against unseen real cells, beside its floor.
+
+    Args:
+        features: For "real" (unseen people), "floor" (training people) and "synthetic", (N, d), see `Projection`.
+        cells: For each side one row an image, with the columns label and person (unused for synthetic ones).
+        resamples: Bootstrap resamples: of people for real cells, of images for synthetic ones.
+        confidence: Of the percentile intervals.
+        rng: Source of the resamples.
+        neighbours: See `neighbour_scores`.
+
+    Returns:
+        One row for each metric and group (see `compared_groups`): better ("smaller" or "larger"), n (images a side),
+        value, floor, and difference (value less floor, for the same draws of unseen people), each with _low and _high.
+
+    Raises:
+        UserError: sides that differ in classes, in images of a class or in dimensions; features that are not finite;
+            too few images or people.
+    """
+    groups = _groups(features, cells, neighbours + 2)
+    rows: list[dict[str, Any]] = []
+    for group in tqdm(groups, desc="measuring fidelity", unit="group"):
+        sides = {}
+        for side in SIDES:
+            chosen = (group == "all") | (cells[side]["label"] == group).to_numpy()
+            people = None if side == "synthetic" else cells[side].loc[chosen, "person"].to_numpy(dtype=str)
+            sides[side] = resampled(features[side][chosen], people, resamples, rng)
+        synthetic, floor = (
+            {
+                "kernel distance": kernel_distances(sides["real"], sides[side]),
+                "Frechet distance": frechet_distances(sides["real"], sides[side]),
+            }
+            | neighbour_scores(sides["real"], sides[side], neighbours)
+            for side in ("synthetic", "floor")
+        )
+        for metric, better in BETTER.items():
+            row: dict[str, Any] = {"metric": metric, "group": group, "better": better, "n": len(sides["real"].features)}
+            difference = synthetic[metric] - floor[metric]
+            for name, draws in (("value", synthetic[metric]), ("floor", floor[metric]), ("difference", difference)):
+                prefix = "" if name == "value" else f"{name}_"
+                low, high = np.quantile(draws[1:], [(1 - confidence) / 2, (1 + confidence) / 2])
+                row |= {name: float(draws[0]), f"{prefix}low": float(low), f"{prefix}high": float(high)}
+            rows.append(row)
+    order = list(BETTER)
+    rows.sort(key=lambda row: order.index(row["metric"]))
+    return pd.DataFrame(rows)
+
+
+def _groups(features: Mapping[str, NDArray[np.floating]], cells: dict[str, pd.DataFrame], least: int) -> list[str]:
+    """See `compared_groups`; every side must have as many of each class."""
+    counts = {side: cells[side]["label"].value_counts().sort_index().to_dict() for side in SIDES}
+    if any(counts[side] != counts["real"] for side in SIDES):
+        raise UserError(f"the sides differ in the number of cells of each class: {counts}; choose as many of each")
+    for side in SIDES:
+        found = features[side]
+        if found.ndim != 2 or found.shape != (len(cells[side]), features["real"].shape[1]):
+            raise UserError(
+                f"the features of {side} are {found.shape}, expected ({len(cells[side])}, "
+                f"{features['real'].shape[1]}); project all sides with one Projection"
+            )
+        if not np.isfinite(found).all():
+            raise UserError(f"the features of {side} are not all finite")
+    return compared_groups(cells["real"]["label"], least)
+
+
+def _kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    import torch
+    from torchmetrics.image.kid import poly_kernel
+
+    return poly_kernel(torch.from_numpy(x), torch.from_numpy(y)).numpy()
+
+
+def _by_owner(values: NDArray[np.float64], owner: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Rows (N, ...) summed for each owner."""
+    total = np.zeros((owner.max() + 1, *values.shape[1:]))
+    np.add.at(total, owner, values)
+    return total
+
+
+def _pairs(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Pairs of different images for each pair of owners."""
+    return np.outer(counts, counts) - np.diag(counts)
+
+
+def _within(sums: NDArray[np.float64], draws: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums over pairs of owners (P, P), for each draw; the own pairs of one drawn twice count twice, not 4 times."""
+    own = np.diag(sums)
+    different: NDArray[np.float64] = ((draws @ (sums - np.diag(own))) * draws).sum(axis=1)
+    return different + draws @ own
+
+
+def _mean_within(side: Side) -> NDArray[np.float64]:
+    """Mean kernel over pairs of different images of one side, for each draw."""
+    kernel = _kernel(side.features, side.features)
+    np.fill_diagonal(kernel, 0)
+    sums = _by_owner(_by_owner(kernel, side.owner).T, side.owner)
+    return _within(sums, side.draws) / _within(_pairs(np.bincount(side.owner).astype(float)), side.draws)
+
+
+def _moments(side: Side) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean (R, d) and covariance (R, d, d) for each draw."""
+    x = side.features
+    count = (side.draws @ np.bincount(side.owner))[:, None]
+    mean = side.draws @ _by_owner(x, side.owner) / count
+    products = _by_owner((x[:, :, None] * x[:, None, :]).reshape(len(x), -1), side.owner)
+    second = (side.draws @ products).reshape(-1, x.shape[1], x.shape[1])
+    outer = mean[:, :, None] * mean[:, None, :]
+    return mean, (second - count[:, :, None] * outer) / (count[:, :, None] - 1)
+
+
+def _means(side: Side, values: NDArray[np.floating | np.bool_]) -> NDArray[np.float64]:
+    """Mean over images (N,) for each draw."""
+    return side.draws @ _by_owner(values.astype(np.float64), side.owner) / (side.draws @ np.bincount(side.owner))

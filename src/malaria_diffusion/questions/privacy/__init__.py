@@ -1,0 +1,1 @@
+"""Are synthetic cells new, or do they give training people's cells away?"""

@@ -1,0 +1,1 @@
+"""What are synthetic cells worth to a classifier?"""

@@ -1,0 +1,37 @@
+"""What a user may set of the study of utility."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from malaria_diffusion.config import Parameters, rising
+
+
+class UtilityParameters(Parameters):
+    """The study of what synthetic cells are worth to a classifier.
+
+    Attributes:
+        shares: Shares of the training people whose real cells a classifier is given; rising, the last 1.
+        seeds: One repetition for each: other people, other initial weights, another DDPM of the smaller shares.
+        steps: Optimizer steps of every classifier, whatever it is given.
+        ddpm_images: Training images that the DDPM of each smaller share sees.
+    """
+
+    shares: list[Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
+    seeds: list[Annotated[int, Field(ge=0, lt=2**63)]] = Field(min_length=1)
+    steps: int = Field(ge=4)
+    ddpm_images: int = Field(ge=1)
+
+    @field_validator("shares", "seeds")
+    @classmethod
+    def _sorted_once(cls, value: list[float]) -> list[float]:
+        return rising(value)
+
+    @field_validator("shares")
+    @classmethod
+    def _up_to_all(cls, value: list[float]) -> list[float]:
+        if value[-1] != 1:
+            raise ValueError(f"the last must be 1, all training people, found {value[-1]}")
+        return value

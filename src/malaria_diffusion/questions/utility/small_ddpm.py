@@ -1,0 +1,113 @@
+"""The DDPM of few people: trained on their cells alone, for the augmentation arm of the study of utility."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from malaria_diffusion.cells.fingerprint import fingerprint_json
+from malaria_diffusion.compute.device import resolve_device, resolve_precision
+from malaria_diffusion.diffusion.config import (
+    NetworkParameters,
+    ProcessParameters,
+    SamplingParameters,
+    TrainingParameters,
+)
+from malaria_diffusion.diffusion.sampling import sample
+from malaria_diffusion.diffusion.training.checkpoint import select
+from malaria_diffusion.diffusion.training.data import TrainingData
+from malaria_diffusion.diffusion.training.trainer import (
+    load_averaged,
+    load_guide_weights,
+    train,
+    training_identity,
+    training_settings,
+)
+from malaria_diffusion.files import whole, write_array
+
+
+def small_training(
+    training: TrainingParameters, rows: int, images: int, num_classes: int, seed: int
+) -> TrainingParameters:
+    """As the DDPM of all people is trained, but until about `images` training images are seen.
+
+    Validation people choose nothing: the last averaged weights are used, as a hospital with few people would.
+
+    Args:
+        training: Of the DDPM of all people.
+        rows: Training cells there are.
+        images: Training images to see.
+        num_classes: Number of classes.
+        seed: Of the training.
+    """
+    batch_size = min(training.batch_size, rows)
+    epochs = max(1, round(images / (rows // batch_size * batch_size)))
+    changed = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "decay_epochs": None if training.decay_epochs is None else epochs,
+        "quality_epochs": epochs,  # there must be one look; it is not used
+        "quality_images": 2 * num_classes,
+        "ema_decay": training.ema_decays[0],
+        "seed": seed,
+    }
+    if training.guide_epochs is not None:  # as far into the training
+        changed["guide_epochs"] = max(1, round(epochs * training.guide_epochs / training.epochs))
+    return TrainingParameters(**training.model_dump() | changed)
+
+
+def cells_of_small_ddpm(
+    data: TrainingData,
+    process: ProcessParameters,
+    network: NetworkParameters,
+    training: TrainingParameters,
+    sampling: SamplingParameters,
+    labels: NDArray[np.int64],
+    folder: Path,
+) -> NDArray[np.uint8]:
+    """Train (or continue, or find trained) on `data.train_rows` and generate; what is generated already is read.
+
+    Args:
+        data: Its fingerprint must tell which rows are trained on.
+        process: Of the DDPM of all people, as the next.
+        network: See there.
+        training: See `small_training`.
+        sampling: How to generate; its count is not used.
+        labels: Class of each image, (N,).
+        folder: Holds a folder for each training.
+
+    Returns:
+        uint8, (N, 3, S, S).
+    """
+    size = int(data.cells.shape[-1])
+    settings = training_settings(data.fingerprint, size, data.num_classes, process, network, training)
+    # the number of epochs is the last there will be, so it may name the training
+    place = folder / f"{training_identity(settings)}-{training.epochs}"
+    how = sampling.model_dump(mode="json", exclude={"count", "device", "batch_size"})
+    how["precision"] = str(resolve_precision(sampling.precision, resolve_device(sampling.device)))
+    generated = place / f"cells-{fingerprint_json([how, labels.tolist()])}.npy"
+    if generated.exists():
+        kept: NDArray[np.uint8] = np.load(generated)
+        return kept
+    train(data, process, network, training, place)
+    objective = load_averaged(place, process, network, training, size, data.num_classes)
+    guide = None
+    if training.guide_epochs is not None:
+        guide = copy.deepcopy(objective.network)
+        guide.load_state_dict(select(load_guide_weights(place), "network."))
+    images = sample(
+        objective.network,
+        objective.diffusion,
+        labels,
+        size,
+        sampling,
+        objective.null_class,
+        grey=data.grey,
+        guide=guide,
+    )
+    with whole(generated) as beside:
+        write_array(beside, images)
+    return images

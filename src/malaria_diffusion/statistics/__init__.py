@@ -1,0 +1,1 @@
+"""Resampling, permutation and matching, whatever is measured."""

@@ -1,0 +1,1 @@
+"""Studies of their own: the number of diffusion steps, the scale of guidance."""

@@ -1,0 +1,116 @@
+"""Which scale of classifier-free guidance to sample with.
+
+It is chosen by distance to and recall of validation people's cells, never by how many synthetic cells a classifier
+recognises as intended: that share rises with guidance while variety is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from malaria_diffusion.errors import UserError
+from malaria_diffusion.questions.fidelity.measure import Side, neighbour_scores
+
+if TYPE_CHECKING:
+    from malaria_diffusion.diffusion.config import SamplingParameters
+    from malaria_diffusion.diffusion.model import Model
+
+# the share of the best recall that a scale must keep
+KEPT_RECALL = 0.9
+
+
+def guidance_table(
+    model: Model,
+    guidances: Sequence[float],
+    labels: NDArray[np.int64],
+    sampling: SamplingParameters,
+    reference: NDArray[np.uint8],
+    reference_labels: NDArray[np.int64],
+    typical: NDArray[np.uint8],
+) -> pd.DataFrame:
+    """Sample at each scale of guidance, with the same noise, and measure what comes out.
+
+    Both measures are taken class by class, so that a class drawn like another counts as far away, and in the space
+    that also steers the training (diffusion.training.quality): what is reported of the result comes from another one.
+
+    Args:
+        model: Trained with label dropout, or with a guide.
+        guidances: Scales to try, 1 (none) or more: less ignores the class, which neither measure sees well.
+        labels: Class of each image to generate at every scale, (N,).
+        sampling: How to sample; its own guidance is not used.
+        reference: Validation people's cells, uint8, (M, 3, S, S).
+        reference_labels: Their classes, (M,).
+        typical: Training people's cells, uint8, (K, 3, S, S), see `QualityMeasure`.
+
+    Returns:
+        One row for each scale: guidance, kernel_distance and recall (k = 5), means over classes.
+
+    Raises:
+        UserError: a model with neither label dropout nor a guide, no or impossible scales, or too few cells of a class.
+    """
+    from malaria_diffusion.diffusion.sampling import sample
+    from malaria_diffusion.diffusion.training.quality import QualityMeasure
+
+    null_class = model.lineage.null_class
+    if null_class is None and model.guide is None:
+        raise UserError(
+            "this network was trained with the class always told, and no earlier weights were kept to guide by, so "
+            "there is no guidance to choose: train with diffusion.training.label_dropout above 0 (0.1, say) or with "
+            "diffusion.training.guide_epochs"
+        )
+    if len(guidances) == 0 or not all(np.isfinite(scale) and scale >= 1 for scale in guidances):
+        raise UserError(f"the scales of guidance to try must be 1 or more, one at least; found {list(guidances)}")
+    measures = {}
+    for label in np.unique(labels):
+        if (found := int((reference_labels == label).sum())) < 2:
+            name = model.lineage.class_names[label]
+            raise UserError(f"{found} validation cells of class {name!r} to choose the guidance by; give more people")
+        measures[label] = QualityMeasure(reference[reference_labels == label], typical)
+    rows = []
+    for scale in guidances:
+        chosen = sampling.model_copy(update={"guidance": float(scale)})
+        images = sample(
+            model.network,
+            model.diffusion,
+            labels,
+            model.lineage.size,
+            chosen,
+            null_class,
+            grey=model.lineage.grey,
+            guide=model.guide,
+        )
+        distances, recalls = [], []
+        for label, measure in measures.items():
+            drawn, real = images[labels == label], reference[reference_labels == label]
+            distances.append(measure.distance(drawn))
+            scores = neighbour_scores(_as_they_are(measure.features(real)), _as_they_are(measure.features(drawn)))
+            recalls.append(scores["recall"][0])
+        rows.append({"guidance": float(scale), "kernel_distance": np.mean(distances), "recall": np.mean(recalls)})
+    return pd.DataFrame(rows)
+
+
+def choose_guidance(table: pd.DataFrame) -> float:
+    """The scale of the smallest kernel distance among those that keep 9 tenths of the best recall.
+
+    Of equal distances the smallest scale is taken.
+
+    Args:
+        table: See `guidance_table`.
+
+    Raises:
+        UserError: an empty table, or measures that are not finite.
+    """
+    measures = table[["kernel_distance", "recall"]].to_numpy(dtype=float)
+    if len(table) == 0 or not np.isfinite(measures).all():
+        raise UserError(f"nothing to choose the guidance by: {len(table)} scales, or measures that are not finite")
+    kept = table[table["recall"] >= KEPT_RECALL * table["recall"].max()]
+    return float(kept.sort_values(["kernel_distance", "guidance"])["guidance"].iloc[0])
+
+
+def _as_they_are(features: NDArray[np.float64]) -> Side:
+    return Side(features, np.arange(len(features)), np.ones((1, len(features))))

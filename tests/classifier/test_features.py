@@ -1,0 +1,120 @@
+"""Features: what enters the last layer, whatever the batch; nothing else is taken for a network."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from malaria_diffusion.classifier import classifier
+from malaria_diffusion.classifier.classifier import predict
+from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.classifier.features import embed, reported_space
+from malaria_diffusion.errors import UserError
+
+
+def save(path, architecture="yolov8n-cls", **arguments):
+    """A classifier of random weights as a checkpoint; returns its last layer."""
+    with classifier._private_ultralytics():
+        from ultralytics.nn.tasks import ClassificationModel
+
+        torch.manual_seed(0)
+        model = ClassificationModel(f"{architecture}.yaml", nc=3, verbose=False)
+    torch.save({"model": model.half(), "train_args": arguments}, path)
+    return model.model[-1].linear.float()
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "network.pt"
+    return path, save(path, imgsz=32)
+
+
+@pytest.fixture(scope="module")
+def cells():
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (23, 3, 32, 32), dtype=np.uint8)
+
+
+def test_the_last_layer_makes_predictions_of_the_features(network, cells):
+    path, linear = network
+    features = embed(path, cells, device="cpu")
+    assert features.shape == (23, 1280)
+    assert features.dtype == np.float32
+    with torch.no_grad():
+        probabilities = linear(torch.from_numpy(features)).softmax(1).numpy()
+    np.testing.assert_allclose(probabilities, predict(path, cells, device="cpu"), atol=1e-6)
+
+
+def test_rows_keep_their_order_in_any_batches(network, cells):
+    whole = embed(network[0], cells, device="cpu")
+    spread = np.abs(whole - whole.mean(axis=0)).max()
+    order = np.random.default_rng(1).permutation(len(cells))
+    for size in (1, 7, 23):
+        again = embed(network[0], cells[order], device="cpu", batch_size=size)
+        np.testing.assert_allclose(again, whole[order], atol=1e-3 * spread)
+
+
+def test_the_image_size_is_the_checkpoints_unless_given(network, cells, tmp_path):
+    path = network[0]
+    own = embed(path, cells[:4], device="cpu")
+    np.testing.assert_array_equal(embed(path, cells[:4], 32, device="cpu"), own)
+    assert np.abs(embed(path, cells[:4], 64, device="cpu") - own).max() > 0
+    save(tmp_path / "silent.pt")
+    with pytest.raises(UserError, match=r"silent\.pt does not say"):
+        embed(tmp_path / "silent.pt", cells[:4], device="cpu")
+
+
+def test_other_architectures_embed_too(cells, tmp_path):
+    linear = save(tmp_path / "s.pt", "yolov8s-cls", imgsz=32)
+    assert embed(tmp_path / "s.pt", cells[:2], device="cpu").shape == (2, linear.in_features)
+
+
+def test_no_cells_have_no_features(network, cells):
+    assert embed(network[0], cells[:0], device="cpu").shape == (0, 1280)
+
+
+class Payload:
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+def test_a_malicious_file_is_refused_and_does_not_run(cells, tmp_path):
+    torch.save({"model": Payload(tmp_path / "trace")}, tmp_path / "weights.pt")
+    with pytest.raises(UserError, match="refused"):
+        embed(tmp_path / "weights.pt", cells, 32)
+    assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize("change", [lambda x: x / 255, lambda x: x[:, :1], lambda x: x[:, :, :16], lambda x: x[0]])
+def test_other_arrays_than_cells_are_refused(network, cells, change):
+    with pytest.raises(UserError, match="expected uint8 of shape"):
+        embed(network[0], change(cells), device="cpu")
+
+
+def test_features_that_are_no_numbers_are_refused(network, cells, tmp_path):
+    checkpoint = torch.load(network[0], weights_only=False)
+    checkpoint["model"].model[0].conv.weight.data.fill_(torch.nan)
+    torch.save(checkpoint, tmp_path / "broken.pt")
+    with pytest.raises(UserError, match=r"broken\.pt.*not finite"):
+        embed(tmp_path / "broken.pt", cells[:2], device="cpu")
+
+
+def test_initial_weights_are_the_space_if_there_are_any():
+    parameters = ClassifierParameters(
+        image_size=64, epochs=1, batch_size=2, optimizer="SGD", learning_rate=0.1, momentum=0, weight_decay=0,
+        warmup_epochs=0, final_learning_rate_fraction=1, kept_epoch="best", flips=False, colour=0,
+        test_time_augmentation=False, precision="float32", seed=0, device="cpu",
+    )  # fmt: skip
+    given = reported_space(Path("some/yolov8n-cls.pt"), Path("trained.pt"), parameters)
+    assert given == ("yolov8n-cls, initial weights yolov8n-cls.pt", Path("some/yolov8n-cls.pt"), 64)
+    small = parameters.model_copy(update={"image_size": 32})
+    assert reported_space(Path("some/yolov8n-cls.pt"), Path("trained.pt"), small).image_size == 64
+    assert reported_space(None, Path("trained.pt"), small).image_size == 32
+    own = reported_space(None, Path("trained.pt"), parameters)
+    assert own.checkpoint == Path("trained.pt")
+    assert "trained on real cells of training people" in own.name

@@ -1,0 +1,189 @@
+"""Metrics of the classifier and their intervals over people."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, f1_score, recall_score, roc_auc_score
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from malaria_diffusion.classifier.metrics import (
+    accuracy_of_groups,
+    at_threshold,
+    choose_threshold,
+    classification_metrics,
+    confusion,
+    recognised_as_intended,
+    reliability,
+)
+from malaria_diffusion.errors import UserError
+
+
+def predictions(rng, people=30, cells=20, right=0.9, of_person=0.0):
+    person = np.repeat([f"P{k}" for k in range(people)], cells)
+    truth = rng.integers(0, 2, len(person))
+    rate = np.clip(right + np.repeat(rng.normal(0, of_person, people), cells), 0, 1)
+    correct = rng.random(len(person)) < rate
+    guess = np.where(correct, truth, 1 - truth)
+    names = np.array(["healthy", "ill"])
+    return pd.DataFrame(
+        {
+            "label": names[truth],
+            "predicted": names[guess],
+            "person": person,
+            "probability": np.clip(guess * 0.5 + rng.random(len(person)) * 0.5, 0, 1),
+        }
+    ).assign(confidence=lambda table: np.maximum(table["probability"], 1 - table["probability"]))
+
+
+def measure(table, resamples=300, seed=0):
+    return classification_metrics(table, "ill", resamples, 0.95, seed)
+
+
+def test_values_are_those_of_scikit_learn():
+    table = predictions(np.random.default_rng(0))
+    truth, guess = table["label"] == "ill", table["predicted"] == "ill"
+    found = {name: metric["value"] for name, metric in measure(table).items()}
+    assert found == pytest.approx(
+        {
+            "accuracy": accuracy_score(truth, guess),
+            "sensitivity": recall_score(truth, guess),
+            "specificity": recall_score(~truth, ~guess),
+            "f1": f1_score(truth, guess),
+            "auc": roc_auc_score(truth, table["probability"]),
+            "ece": torchmetrics_ece(table),
+        }
+    )
+
+
+def torchmetrics_ece(table):
+    names = sorted(table["label"].unique())
+    chosen = table["predicted"].map(names.index).to_numpy()
+    probabilities = torch.full((len(table), 2), 0.0, dtype=torch.float64)
+    probabilities[torch.arange(len(table)), chosen] = torch.tensor(table["confidence"].tolist(), dtype=torch.float64)
+    probabilities[torch.arange(len(table)), 1 - chosen] = torch.from_numpy(1 - table["confidence"].to_numpy())
+    truth = torch.from_numpy(table["label"].map(names.index).to_numpy())
+    return float(multiclass_calibration_error(probabilities, truth, 2, n_bins=15, norm="l1"))
+
+
+def test_a_calibrated_classifier_has_a_small_calibration_error_and_a_boastful_one_a_large():
+    rng = np.random.default_rng(5)
+    confidence = rng.uniform(0.5, 1, 20000)
+    right = rng.random(20000) < confidence
+    table = pd.DataFrame({"label": "ill", "predicted": np.where(right, "ill", "healthy"), "confidence": confidence})
+    table["probability"] = np.where(right, confidence, 1 - confidence)
+    table["person"] = np.arange(20000).astype(str)
+    table.loc[:9, "label"] = "healthy"
+    assert measure(table, 100)["ece"]["value"] < 0.02
+    boastful = table.assign(confidence=0.5 + confidence / 2)
+    assert measure(boastful, 100)["ece"]["value"] == pytest.approx(0.5 - 0.375, abs=0.01)
+
+
+def test_reliability_counts_every_cell_and_shows_the_boast():
+    table = predictions(np.random.default_rng(6), right=0.7)
+    bins = reliability(table.assign(confidence=0.95))
+    assert bins["cells"].sum() == len(table)
+    assert bins["accuracy"].tolist() == [pytest.approx((table["label"] == table["predicted"]).mean())]
+    assert bins["confidence"].tolist() == [pytest.approx(0.95)]
+
+
+def test_the_threshold_is_the_best_on_validation_cells():
+    rng = np.random.default_rng(7)
+    truth = rng.random(4000) < 0.3
+    # two normal scores of equal spread cross half-way between their means
+    score = np.clip(np.where(truth, 0.5, 0.2) + rng.normal(0, 0.1, 4000), 0, 1)
+    table = pd.DataFrame({"label": np.where(truth, "ill", "healthy"), "probability": score})
+    threshold = choose_threshold(table, "ill")
+    assert threshold == pytest.approx(0.35, abs=0.03)
+
+    def youden(threshold):
+        called = at_threshold(table, "ill", threshold)["predicted"] == "ill"
+        return called[truth].mean() - called[~truth].mean()
+
+    assert youden(threshold) == pytest.approx(max(youden(other) for other in score[::40]), abs=0.005)
+
+
+def test_of_equally_good_thresholds_the_one_nearest_a_half():
+    table = pd.DataFrame({"label": ["healthy", "healthy", "ill", "ill"], "probability": [0.1, 0.4, 0.6, 0.9]})
+    assert choose_threshold(table, "ill") == 0.6
+
+
+def test_accuracy_of_each_group_worst_first():
+    table = pd.DataFrame(
+        {
+            "label": list("aaabbb"),
+            "predicted": list("aabbbb"),
+            "person": ["P1", "P1", "P1", "P2", "P2", ""],
+            "smear": ["S1", "S1", "S2", "S2", "S2", ""],
+        }
+    )
+    groups = accuracy_of_groups(table, 0.95)
+    found = groups[groups["of"] == "person"]
+    assert found["name"].tolist() == ["P1", "P2"]
+    assert groups.loc[groups["of"] == "smear", "name"].tolist() == ["S2", "S1"]
+    assert found["errors"].tolist() == [1, 0]
+    assert found["accuracy"].tolist() == [pytest.approx(2 / 3), 1.0]
+    assert ((found["low"] <= found["accuracy"]) & (found["accuracy"] <= found["high"])).all()
+
+
+def test_one_class_alone_is_refused():
+    table = predictions(np.random.default_rng(8))
+    with pytest.raises(UserError, match=r"\['ill'\].*test_fraction"):
+        measure(table[table["label"] == "ill"])
+
+
+def test_values_lie_in_their_intervals_and_seeds_repeat():
+    table = predictions(np.random.default_rng(1))
+    first = measure(table)
+    assert first == measure(table)
+    for metric in first.values():
+        assert metric["low"] <= metric["value"] <= metric["high"]
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say():
+    """Coverage of the accuracy's interval when people differ; intervals over cells would fail this."""
+    rng = np.random.default_rng(2)
+    held = 0
+    for seed in range(100):
+        accuracy = measure(predictions(rng, people=40, cells=10, right=0.8, of_person=0.1), 200, seed)["accuracy"]
+        held += accuracy["low"] <= 0.8 <= accuracy["high"]
+    assert held >= 85
+
+
+def test_perfect_and_one_sided_answers_give_numbers():
+    table = predictions(np.random.default_rng(3), right=1.0)
+    assert measure(table)["accuracy"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    table["predicted"] = "healthy"
+    metrics = measure(table)
+    assert (metrics["sensitivity"]["value"], metrics["specificity"]["value"], metrics["f1"]["value"]) == (0, 1, 0)
+
+
+def test_confusion_counts_every_cell_in_its_place():
+    table = pd.DataFrame({"label": ["a", "a", "b"], "predicted": ["a", "b", "b"]})
+    assert confusion(table, ["a", "b"]).to_numpy().tolist() == [[1, 1], [0, 1]]
+
+
+def synthetic_like(table, right, rng):
+    table = table.drop(columns="person")
+    other = {"ill": "healthy", "healthy": "ill"}
+    correct = rng.random(len(table)) < right
+    return table.assign(predicted=np.where(correct, table["label"], table["label"].map(other)))
+
+
+@pytest.mark.parametrize(("right", "verdict"), [(0.99, "above"), (0.8, "below"), (0.9, "as real")])
+def test_recognition_is_compared_with_that_of_real_cells(right, verdict):
+    rng = np.random.default_rng(0)
+    real = predictions(rng, people=200, cells=100)
+    found = recognised_as_intended(real, synthetic_like(real, right, rng), 300, 0.95, rng).set_index("group")
+    assert found["verdict"].tolist() == [verdict] * 3
+    assert found.loc["all", "real"] == (real["label"] == real["predicted"]).mean()
+    assert ((found["low"] <= found["difference"]) & (found["difference"] <= found["high"])).all()
+    ill = real[real["label"] == "ill"]
+    assert found.loc["ill", "real"] == (ill["label"] == ill["predicted"]).mean()
+
+
+def test_few_people_cannot_tell():
+    rng = np.random.default_rng(1)
+    real = predictions(rng, people=8, cells=50, of_person=0.1)
+    found = recognised_as_intended(real, synthetic_like(real, 0.9, rng), 300, 0.95, rng)
+    assert found["verdict"].iloc[0] == "cannot tell"

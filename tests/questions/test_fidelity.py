@@ -1,0 +1,330 @@
+"""Distances and scores: what their libraries say, nothing where nothing differs, and people drawn as people."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from prdc import compute_prdc
+from scipy import stats
+from torchmetrics.image.fid import _compute_fid
+from torchmetrics.image.kid import poly_mmd
+
+from malaria_diffusion.errors import UserError
+from malaria_diffusion.questions.fidelity.figure import fidelity
+from malaria_diffusion.questions.fidelity.measure import (
+    BETTER,
+    Projection,
+    Side,
+    fidelity_table,
+    frechet_distances,
+    kernel_distances,
+    neighbour_scores,
+    resampled,
+)
+
+D = 4
+
+
+def people(rng, number, cells, spread, shift=0.0):
+    """Cells of variance 1 - `spread`^2 about their people's centres, and whose they are."""
+    centres = shift + spread * rng.normal(size=(number, 1, D))
+    x = centres + np.sqrt(1 - spread**2) * rng.normal(size=(number, cells, D))
+    return x.reshape(-1, D), np.repeat([f"P{k:02}" for k in range(number)], cells)
+
+
+def plain(x):
+    return resampled(x, None, 0, np.random.default_rng(0))
+
+
+@pytest.fixture
+def pair():
+    rng = np.random.default_rng(0)
+    x, who = people(rng, 12, 5, 0.7)
+    y, whose = people(rng, 15, 4, 0.7, 0.3)
+    return resampled(x, who, 50, rng), resampled(y, whose, 50, rng)
+
+
+def test_the_kernel_distance_is_kids(pair):
+    x, y = pair
+    expected = poly_mmd(torch.from_numpy(x.features), torch.from_numpy(y.features))
+    assert kernel_distances(x, y)[0] == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_the_kernel_distance_is_zero_on_average_where_nothing_differs():
+    rng = np.random.default_rng(1)
+    found = [kernel_distances(plain(rng.normal(size=(40, D))), plain(rng.normal(size=(50, D))))[0] for _ in range(400)]
+    assert abs(stats.ttest_1samp(found, 0).statistic) < 3.5
+    assert min(found) < 0 < max(found)
+
+
+def test_a_person_drawn_twice_is_two_people_between_whom_there_are_no_pairs(pair):
+    """Written out: every draw as a list of copies of people, every pair of images looked at."""
+    kernel = lambda a, b: (a @ b / D + 1) ** 3  # noqa: E731
+
+    def copies(side, draw):
+        return [
+            (p, side.features[side.owner == p]) for p, times in enumerate(side.draws[draw]) for _ in range(int(times))
+        ]
+
+    def within(drawn):
+        found = []
+        for first, (p, x) in enumerate(drawn):
+            for second, (q, y) in enumerate(drawn):
+                if first == second:
+                    found += [kernel(a, b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j]
+                elif p != q:
+                    found += [kernel(a, b) for a in x for b in y]
+        return np.mean(found)
+
+    distances = kernel_distances(*pair)
+    for draw in (1, 2):
+        x, y = (copies(side, draw) for side in pair)
+        across = np.mean([kernel(a, b) for _, u in x for _, v in y for a in u for b in v])
+        assert distances[draw] == pytest.approx(within(x) + within(y) - 2 * across)
+
+
+def test_resampling_people_adds_no_distance():
+    rng = np.random.default_rng(2)
+    x, who = people(rng, 10, 20, 0.9)
+    y, whose = people(rng, 10, 20, 0.9)
+    found = kernel_distances(resampled(x, who, 2000, rng), resampled(y, whose, 2000, rng))
+    assert abs(found[1:].mean() - found[0]) < 0.1 * found[1:].std()
+
+
+def test_intervals_of_the_kernel_distance_cover_it():
+    """Against the mean over many samples of people, of which cells are alike."""
+    rng = np.random.default_rng(3)
+
+    def side(shift, resamples):
+        x, who = people(rng, 25, 4, 0.7)
+        return resampled(x, who, resamples, rng), resampled(rng.normal(shift, 1, (100, D)), None, resamples, rng)
+
+    for shift in (0.0, 0.5):
+        truth = np.mean([kernel_distances(*side(shift, 0))[0] for _ in range(1000)])
+        covered = 0
+        for _ in range(150):
+            low, high = np.quantile(kernel_distances(*side(shift, 100))[1:], [0.025, 0.975])
+            covered += low <= truth <= high
+        # percentile intervals of 25 people are a little short
+        assert stats.binom.ppf(0.0005, 150, 0.9) <= covered
+
+
+def exact(rng, n, mean, deviation):
+    """Features of exactly these moments."""
+    x = rng.normal(size=(n, D))
+    x -= x.mean(axis=0)
+    x = x @ np.linalg.inv(np.linalg.cholesky(np.cov(x.T))).T
+    return x * deviation + mean
+
+
+def test_the_frechet_distance_of_gaussians_is_the_closed_form():
+    rng = np.random.default_rng(4)
+    mean, first, second = np.arange(D), np.array([1, 2, 3, 4]), np.array([2, 2, 1, 0.5])
+    found = frechet_distances(plain(exact(rng, 30, 0, first)), plain(exact(rng, 60, mean, second)))
+    assert found[0] == pytest.approx(np.square(mean).sum() + np.square(first - second).sum())
+    same = exact(rng, 30, 1, first)
+    assert frechet_distances(plain(same), plain(same[::-1]))[0] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_frechet_distance_is_fids(pair):
+    moments = [torch.from_numpy(m) for side in pair for m in (side.features.mean(axis=0), np.cov(side.features.T))]
+    assert frechet_distances(*pair)[0] == pytest.approx(float(_compute_fid(*moments)), rel=1e-6)
+
+
+def test_resamples_of_the_frechet_distance_are_those_of_the_drawn_images_moved_to_its_mean(pair):
+    found = frechet_distances(*pair)
+    drawn = []
+    for draw in range(1, 51):
+        moments = []
+        for side in pair:
+            x = side.features.repeat(side.draws[draw].astype(int)[side.owner], axis=0)
+            moments += [torch.from_numpy(x.mean(axis=0)), torch.from_numpy(np.cov(x.T))]
+        drawn.append(float(_compute_fid(*moments)))
+    assert np.mean(drawn) > found[0]  # why they are moved
+    np.testing.assert_allclose(found[1:], (drawn - np.mean(drawn) + found[0]).clip(0), rtol=1e-5, atol=1e-6)
+
+
+def test_too_few_images_for_a_covariance_are_refused():
+    rng = np.random.default_rng(5)
+    many, few = plain(rng.normal(size=(99, D))), plain(rng.normal(size=(4 * D, D)))
+    for sides in ((many, few), (few, many)):
+        with pytest.raises(UserError, match="16 images in 4 dimensions"):
+            frechet_distances(*sides)
+
+
+def test_scores_are_prdcs(pair):
+    expected = compute_prdc(pair[0].features, pair[1].features, 3)
+    found = neighbour_scores(*pair, 3)
+    assert {name: draws[0] for name, draws in found.items()} == pytest.approx(expected)
+    assert all(len(np.unique(draws)) > 3 for draws in found.values())
+
+
+def test_scores_are_resampled_by_what_each_image_adds_to_the_mean():
+    """Of ten people one's cells are all missed, so recall is the share of draws of others."""
+    rng = np.random.default_rng(6)
+    x, who = people(rng, 10, 6, 0.0)
+    x[who == "P03"] += 50
+    real = resampled(x, who, 20, rng)
+    recall = neighbour_scores(real, resampled(x[who != "P03"] + 1e-6, None, 20, rng))["recall"]
+    np.testing.assert_allclose(recall, 1 - real.draws[:, 3] / 10)
+
+
+def test_a_collapsed_generator_is_precise_and_lacks_variety():
+    rng = np.random.default_rng(7)
+    real, other = rng.normal(size=(300, D)), rng.normal(size=(300, D))
+    few = real[np.square(real).sum(axis=1).argsort()[:5]]  # its most ordinary images
+    collapsed = few[rng.integers(5, size=300)] + 0.01 * rng.normal(size=(300, D))
+    good, bad = (neighbour_scores(plain(real), plain(x)) for x in (other, collapsed))
+    assert bad["precision"][0] > 0.99
+    assert bad["density"][0] > good["density"][0]
+    assert good["recall"][0] > 0.8
+    assert bad["recall"][0] < 0.1
+    assert good["coverage"][0] > 0.8
+    assert bad["coverage"][0] < 0.3
+    assert kernel_distances(plain(real), plain(collapsed))[0] > 20 * kernel_distances(plain(real), plain(other))[0]
+
+
+def test_images_far_away_score_nothing():
+    rng = np.random.default_rng(8)
+    scores = neighbour_scores(plain(rng.normal(size=(50, D))), plain(rng.normal(100, 1, (50, D))))
+    assert {name: draws[0] for name, draws in scores.items()} == dict.fromkeys(scores, 0.0)
+
+
+def test_draws_are_of_owners_and_one_image_alone_is_drawn_again():
+    rng = np.random.default_rng(9)
+    side = resampled(np.zeros((6, D)), np.array(["b", "a", "b", "c", "a", "b"]), 500, rng)
+    assert side.owner.tolist() == [1, 0, 1, 2, 0, 1]
+    assert (side.draws[0] == 1).all()
+    assert (side.draws.sum(axis=1) == 3).all()
+    assert not (side.draws[:, 2] == 3).any()  # c's only image, three times
+    assert (side.draws[:, 1] == 3).any()
+    np.testing.assert_allclose(side.draws.mean(axis=0)[1], 1, atol=0.15)
+
+
+def test_one_person_makes_no_interval():
+    with pytest.raises(UserError, match="9 cells of 1 people"):
+        resampled(np.zeros((9, D)), np.full(9, "a"), 100, np.random.default_rng(0))
+
+
+def test_the_projection_makes_every_direction_as_wide_and_obeys_the_number_of_images():
+    rng = np.random.default_rng(10)
+    fit = rng.normal(size=(500, 100)) * np.linspace(1, 50, 100) + 7
+    project = Projection(fit, 90)
+    assert project.dimensions == 22
+    np.testing.assert_allclose(np.cov(project(fit).T), np.eye(22), atol=1e-6)
+    assert Projection(fit, 1000).dimensions == 64
+    assert Projection(fit[:41], 1000).dimensions == 10
+
+
+def test_directions_that_there_are_not_are_left_out():
+    rng = np.random.default_rng(11)
+    fit = np.float32(5 + rng.normal(size=(500, 3)) @ rng.normal(size=(3, 40)))
+    project = Projection(np.concatenate([fit, np.full((500, 5), 3, np.float32)], axis=1), 400)
+    assert project.dimensions == 3
+    assert np.abs(project(np.ones((2, 45)))).max() < 1e3
+
+
+@pytest.mark.parametrize(
+    ("fit", "n", "message"),
+    [
+        (np.ones((50, 8)), 50, "the same for every real cell"),
+        (np.full((50, 8), np.nan), 50, "not finite"),
+        (np.eye(50), 4, "4 of a class"),
+        (np.eye(4), 50, "4 real cells to fit by"),
+        (np.ones(50), 50, "features of shape"),
+    ],
+)
+def test_features_to_fit_by_that_will_not_do_are_refused(fit, n, message):
+    with pytest.raises(UserError, match=message):
+        Projection(fit, n)
+
+
+@pytest.mark.parametrize("bad", [np.ones((5, 7)), np.full((5, 8), np.inf), np.ones(8)])
+def test_features_unlike_those_fitted_are_refused(bad):
+    project = Projection(np.random.default_rng(0).normal(size=(50, 8)), 50)
+    with pytest.raises(UserError, match=r"expected|not finite"):
+        project(bad)
+
+
+def study(rng, shift=1.0):
+    """Two classes, the synthetic cells of one of which are off by `shift`."""
+    features, cells = {}, {}
+    for side in ("real", "floor", "synthetic"):
+        well, who = people(rng, 15, 6, 0.5)
+        ill, _ = people(rng, 15, 6, 0.5)
+        features[side] = np.concatenate([well, ill + shift * (side == "synthetic")])
+        cells[side] = pd.DataFrame({"label": ["well"] * 90 + ["ill"] * 90, "person": [*who, *who]})
+    cells["synthetic"] = cells["synthetic"].drop(columns="person")
+    return features, cells
+
+
+def test_the_table_finds_the_class_that_is_off():
+    features, cells = study(np.random.default_rng(12))
+    table = fidelity_table(features, cells, 100, 0.95, np.random.default_rng(0))
+    assert list(table["metric"].unique()) == list(BETTER)
+    assert list(table["group"][:3]) == ["all", "ill", "well"]
+    assert list(table["n"][:3]) == [180, 90, 90]
+    assert np.isfinite(table.select_dtypes("number")).all(axis=None)
+    for name in ("", "floor_", "difference_"):
+        assert (table[f"{name}low"] <= table[f"{name}high"]).all()
+    np.testing.assert_allclose(table["difference"], table["value"] - table["floor"])
+    ill, well = (table[table["group"] == group].set_index("metric") for group in ("ill", "well"))
+    for metric, better in BETTER.items():
+        sign = 1 if better == "smaller" else -1
+        assert sign * ill.loc[metric, "value"] > sign * well.loc[metric, "value"], metric
+        assert sign * ill.loc[metric, ["difference_low", "difference_high"]].mean() > 0
+    for metric in ("kernel distance", "Frechet distance"):
+        assert ill.loc[metric, "difference_low"] > 0
+        assert well.loc[metric, "difference_low"] < 0.1
+    assert len(fidelity(table, "space", "cells").axes) == 6
+
+
+def test_synthetic_cells_are_resampled_by_image_and_the_floors_by_person():
+    """Half of the images are far away, and of the floor half of the people: two binomial shares."""
+    features, cells = study(np.random.default_rng(15), 0.0)
+    features["synthetic"][::2] += 50
+    features["floor"][cells["floor"]["person"].isin([f"P{k:02}" for k in range(0, 15, 2)])] += 50
+    table = fidelity_table(features, cells, 400, 0.95, np.random.default_rng(0)).set_index(["metric", "group"])
+    row = table.loc[("precision", "all")]
+    for prefix, value, units in (("", row["value"], 180), ("floor_", row["floor"], 15)):
+        width = 2 * 1.96 * np.sqrt(value * (1 - value) / units)
+        assert row[f"{prefix}high"] - row[f"{prefix}low"] == pytest.approx(width, rel=0.25)
+
+
+def test_the_same_seed_gives_the_same_table_and_the_order_of_images_no_other_values():
+    features, cells = study(np.random.default_rng(13))
+    table = fidelity_table(features, cells, 20, 0.9, np.random.default_rng(0))
+    pd.testing.assert_frame_equal(table, fidelity_table(features, cells, 20, 0.9, np.random.default_rng(0)))
+    order = np.random.default_rng(1).permutation(180)
+    moved = fidelity_table(
+        {side: x[order] for side, x in features.items()},
+        {side: x.iloc[order] for side, x in cells.items()},
+        20,
+        0.9,
+        np.random.default_rng(0),
+    )
+    pd.testing.assert_frame_equal(table[["value", "floor"]], moved[["value", "floor"]])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f, c: f["synthetic"].__setitem__((3, 1), np.nan), "synthetic are not all finite"),
+        (lambda f, c: f.update(floor=f["floor"][:, :3]), r"floor are \(180, 3\)"),
+        (lambda f, c: f.update(real=f["real"][:-1]), r"real are \(179, 4\)"),
+        (lambda f, c: c["synthetic"].__setitem__("label", "ill"), "differ in the number of cells of each class"),
+        (lambda f, c: c.update(floor=c["floor"].iloc[:-1]), "differ in the number of cells of each class"),
+        (lambda f, c: c["real"].__setitem__("person", "P"), "180 cells of 1 people"),
+    ],
+)
+def test_sides_that_cannot_be_compared_are_refused(damage, message):
+    features, cells = study(np.random.default_rng(14))
+    damage(features, cells)
+    with pytest.raises(UserError, match=message):
+        fidelity_table(features, cells, 10, 0.9, np.random.default_rng(0))
+
+
+def test_fewer_images_than_neighbours_are_refused():
+    x = Side(np.eye(6), np.arange(6), np.ones((1, 6)))
+    with pytest.raises(UserError, match="7 are needed for 5 neighbours"):
+        neighbour_scores(x, x)

@@ -1,0 +1,318 @@
+"""What arms hold, and what they are worth: nested people, equal parts, paired gains."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.diffusion.config import (
+    Clipping,
+    Loss,
+    NetworkParameters,
+    Prediction,
+    ProcessParameters,
+    SamplingParameters,
+    ScheduleKind,
+    Solver,
+    TrainingParameters,
+    Variance,
+)
+from malaria_diffusion.diffusion.training.checkpoint import CheckpointError
+from malaria_diffusion.diffusion.training.data import TrainingData
+from malaria_diffusion.errors import UserError
+from malaria_diffusion.questions.utility import measure as utility
+from malaria_diffusion.questions.utility import small_ddpm
+from malaria_diffusion.questions.utility.config import UtilityParameters
+from malaria_diffusion.questions.utility.measure import EPOCHS, cells_per_epoch, run_trial, utility_table
+from malaria_diffusion.questions.utility.small_ddpm import cells_of_small_ddpm, small_training
+from malaria_diffusion.questions.utility.trials import Arm, Trial, rows_of_share, training_set, trials
+
+
+def people(infected=20, healthy=10, cells=10):
+    rows = [
+        {"person": f"P{number:02d}", "label": "ill" if number < infected and cell % 2 else "well"}
+        for number in range(infected + healthy)
+        for cell in range(cells)
+    ]
+    table = pd.DataFrame(rows)
+    return table.assign(
+        name=[f"{row.person}_{place}" for place, row in enumerate(table.itertuples())],
+        sha256=[f"{place:064d}" for place in range(len(table))],
+        split=np.where(table["person"].str[1:].astype(int) % 5 == 0, "test", "train"),
+        audit=np.arange(len(table)) % 20 == 7,
+    )
+
+
+# --- who is given ---
+
+
+def test_a_smaller_share_is_part_of_a_larger_and_the_last_is_everyone():
+    table = people()
+    shares = [set(rows_of_share(table, share, seed=1)) for share in (0.05, 0.1, 0.25, 0.6, 1.0)]
+    for fewer, more in itertools.pairwise(shares):
+        assert fewer <= more
+    assert shares[-1] == set(np.flatnonzero((table["split"] == "train") & ~table["audit"]))
+
+
+def test_every_stratum_is_there_whatever_the_share_and_people_come_whole():
+    table = people()
+    for seed in range(5):
+        part = table.iloc[rows_of_share(table, 0.01, seed)]
+        assert part.groupby("person")["label"].nunique().tolist() in ([1, 2], [2, 1])
+        whole = table[table["person"].isin(part["person"]) & ~table["audit"]]
+        assert set(part.index) == set(whole.index)
+
+
+def test_seeds_choose_other_people():
+    table = people()
+    chosen = {tuple(table["person"].iloc[rows_of_share(table, 0.25, seed)].unique()) for seed in range(5)}
+    assert len(chosen) == 5
+
+
+def test_a_class_that_only_audit_cells_have_is_missed():
+    table = people().assign(audit=lambda frame: frame["label"] == "ill")
+    with pytest.raises(UserError, match=r"no cell of \['ill'\]"):
+        rows_of_share(table, 0.25, 0)
+
+
+# --- what is given ---
+
+
+def source(number, mark, classes=(0, 1), ill=0.2):
+    labels = (np.random.default_rng(mark).random(number) < ill).astype(np.int64) * (len(classes) - 1)
+    labels[: len(classes)] = classes
+    return np.full((number, 3, 4, 4), mark, np.uint8), labels
+
+
+def test_equal_parts_of_every_source_and_class_and_every_cell_about_equally_often():
+    sources = [source(30, 1), source(500, 2)]
+    val = source(7, 3)
+    given = training_set(sources, val, 400, 2, seed=0)
+    marks, labels = given.cells[given.train_rows, 0, 0, 0], given.labels[given.train_rows]
+    for mark in (1, 2):
+        for label in (0, 1):
+            rows = given.train_rows[(marks == mark) & (labels == label)]
+            assert len(rows) == 100
+            times = np.bincount(rows)[np.unique(rows)]
+            assert times.max() - times.min() <= 1
+    assert (given.cells[given.val_rows] == 3).all()
+    assert np.array_equal(given.labels[given.val_rows], val[1])
+
+
+def test_the_real_cells_of_an_arm_are_those_of_the_arm_without_synthetic_ones():
+    real, synthetic, val = source(50, 1), source(50, 2), source(5, 3)
+    alone, both = training_set([real], val, 80, 2, 4), training_set([real, synthetic], val, 160, 2, 4)
+    assert set(alone.train_rows) == {row for row in both.train_rows if row < 50}
+
+
+def test_all_arms_once_for_each_seed():
+    listed = trials(UtilityParameters(shares=[0.1, 1.0], seeds=[0, 7], steps=40, ddpm_images=10))
+    assert len(set(listed)) == len(listed) == 12
+    assert [(trial.arm, trial.share) for trial in listed if trial.seed == 7] == [
+        (Arm.SYNTHETIC, 0.0),
+        (Arm.REAL, 0.1),
+        (Arm.AUGMENTATION, 0.1),
+        (Arm.SHARING, 0.1),
+        (Arm.REAL, 1.0),
+        (Arm.SHARING, 1.0),
+    ]
+
+
+@pytest.mark.parametrize("shares", [[0.5], [1.0, 0.5], [0.5, 0.5, 1.0], [0.0, 1.0], []])
+def test_shares_must_rise_to_all(shares):
+    with pytest.raises(ValueError, match="shares"):
+        UtilityParameters(shares=shares, seeds=[0], steps=40, ddpm_images=10)
+
+
+# --- what it is worth ---
+
+
+def judged(rates, seed=0, cells=40):
+    """Predictions of a classifier that is right with each person's rate."""
+    rng = np.random.default_rng(seed)
+    label = np.tile(["ill", "well"], len(rates) * cells // 2)
+    right = rng.random(len(label)) < np.repeat(rates, cells)
+    return pd.DataFrame(
+        {
+            "label": label,
+            "predicted": np.where(right, label, np.where(label == "ill", "well", "ill")),
+            "person": np.repeat([f"P{k}" for k in range(len(rates))], cells),
+        }
+    )
+
+
+def table_of(results, resamples=400):
+    table = utility_table(results, resamples, 0.95, np.random.default_rng(0))
+    return table.set_index(["arm", "share"])
+
+
+def test_accuracy_and_gain_are_means_over_seeds():
+    rates = {(Arm.REAL, 0.1): 0.7, (Arm.REAL, 1.0): 0.8, (Arm.SHARING, 0.1): 0.9, (Arm.SYNTHETIC, 0.0): 0.6}
+    results = {Trial(*key, seed): judged(np.full(10, rate), seed) for seed in (0, 1) for key, rate in rates.items()}
+    table = table_of(results)
+
+    def accuracy(arm, share):
+        each = [(t["label"] == t["predicted"]).mean() for t in (results[Trial(arm, share, seed)] for seed in (0, 1))]
+        row = table.loc[(arm.value, share)]
+        assert row[["lowest", "highest"]].tolist() == pytest.approx([min(each), max(each)])
+        return np.mean(each)
+
+    for (arm, share), row in table.iterrows():
+        assert row["accuracy"] == pytest.approx(accuracy(Arm(arm), share))
+        assert row["low"] <= row["accuracy"] <= row["high"]
+        reference = accuracy(Arm.REAL, share or 1.0)
+        assert row["gain"] == pytest.approx(accuracy(Arm(arm), share) - reference)
+    assert (table.loc[Arm.REAL.value, ["gain", "gain_low", "gain_high"]] == 0).all(axis=None)
+    assert not table.isna().any(axis=None)
+
+
+def test_gains_are_paired_by_person():
+    """People differ widely, the gain hardly: its interval must be far narrower than that of an accuracy."""
+    rates = np.random.default_rng(3).uniform(0.4, 0.85, 30)
+    results = {Trial(Arm.REAL, 1.0, 0): judged(rates, 5, 200), Trial(Arm.SHARING, 1.0, 0): judged(rates + 0.1, 5, 200)}
+    row = table_of(results).loc[(Arm.SHARING.value, 1.0)]
+    assert row["gain"] == pytest.approx(0.1, abs=0.02)
+    assert row["gain_high"] - row["gain_low"] < (row["high"] - row["low"]) / 3
+
+
+def test_no_gain_is_found_where_there_is_none_as_often_as_the_interval_says():
+    covered = 0
+    for trial in range(60):
+        rates = np.random.default_rng(trial).uniform(0.6, 0.95, 25)
+        results = {
+            Trial(Arm.REAL, 1.0, 0): judged(rates, 2 * trial),
+            Trial(Arm.SHARING, 1.0, 0): judged(rates, 2 * trial + 1),
+        }
+        row = table_of(results, 200).loc[(Arm.SHARING.value, 1.0)]
+        covered += row["gain_low"] <= 0 <= row["gain_high"]
+    assert covered >= 51
+
+
+# --- what is trained ---
+
+CLASSIFIER = ClassifierParameters(
+    architecture="yolov8n-cls",
+    weights=None,
+    image_size=32,
+    epochs=9,
+    batch_size=8,
+    optimizer="SGD",
+    learning_rate=0.01,
+    momentum=0.9,
+    weight_decay=0,
+    warmup_epochs=3,
+    final_learning_rate_fraction=0.1,
+    kept_epoch="best",
+    flips=True,
+    colour=0.0,
+    test_time_augmentation=False,
+    precision="float32",
+    seed=5,
+    device="cpu",
+)
+
+
+def test_steps_are_equal_whatever_is_given():
+    assert cells_per_epoch(40, CLASSIFIER) * EPOCHS / CLASSIFIER.batch_size == 40
+
+
+def test_a_judged_trial_is_not_judged_again(tmp_path, monkeypatch):
+    trained, asked = [], []
+
+    def train(cells, labels, names, train_rows, val_rows, parameters, folder, weights):
+        trained.append(parameters)
+        (tmp_path / "run" / "weights").mkdir(parents=True, exist_ok=True)
+        return tmp_path / "run" / "weights" / "best.pt", pd.DataFrame()
+
+    def predict(checkpoint, cells, device):
+        asked.append(len(cells))
+        return np.tile(np.array([[0.3, 0.7]], np.float32), (len(cells), 1))
+
+    monkeypatch.setattr(utility, "train_classifier", train)
+    monkeypatch.setattr(utility, "predict", predict)
+    table = people().assign(smear="")
+    cells = np.zeros((len(table), 3, 8, 8), np.uint8)
+    given = training_set([source(20, 1)], source(5, 2), 16, 2, 0)
+
+    def run(table):
+        trial = Trial(Arm.REAL, 1.0, 3)
+        return run_trial(trial, given, cells, table, ["ill", "well"], "ill", CLASSIFIER, tmp_path, None)
+
+    first, again = run(table), run(table)
+    pd.testing.assert_frame_equal(first, again)
+    assert asked == [(table["split"] == "test").sum()]
+    assert (trained[0].epochs, trained[0].seed, trained[0].warmup_epochs) == (EPOCHS, 3, 1)
+    run(table.assign(split=np.where(table["split"] == "test", "val", "test")))  # other people test
+    assert asked[1:] == [(table["split"] != "test").sum()]
+
+
+TRAINING = TrainingParameters(
+    epochs=8,
+    batch_size=16,
+    accumulation=1,
+    loss=Loss.SIMPLE,
+    label_dropout=0.0,
+    optimizer="adam",
+    learning_rate=0.001,
+    weight_decay=0,
+    warmup_steps=0,
+    decay_epochs=8,
+    gradient_clip=1.0,
+    ema_decay=0.9,
+    flips=True,
+    precision="float32",
+    compile=False,
+    device="cpu",
+    seed=0,
+    quality_epochs=2,
+    quality_images=200,
+)
+
+
+@pytest.mark.parametrize(("rows", "images"), [(1000, 5000), (50, 5000), (10, 400), (5000, 100)])
+def test_a_small_training_sees_about_as_many_images(rows, images):
+    training = small_training(TRAINING, rows, images, 2, seed=4)
+    per_epoch = rows // training.batch_size * training.batch_size
+    assert abs(training.epochs * per_epoch - images) <= max(per_epoch / 2, per_epoch - images)
+    assert training.decay_epochs == training.quality_epochs == training.epochs
+    assert training.seed == 4
+    assert small_training(TRAINING.model_copy(update={"decay_epochs": None}), rows, images, 2, 4).decay_epochs is None
+
+
+def test_a_small_ddpm_is_trained_once_on_its_people_alone(tmp_path, monkeypatch):
+    cells = np.random.default_rng(0).integers(0, 256, (60, 3, 8, 8), np.uint8)
+    data = TrainingData(cells, np.arange(60) % 2, np.arange(0, 32), np.arange(40, 60), 2, "these 32")
+    process = ProcessParameters(
+        timesteps=10, schedule=ScheduleKind.LINEAR, beta_start=1e-3, beta_end=0.3, prediction=Prediction.V
+    )
+    network = NetworkParameters(channels=[8, 8], layers_per_block=1, attention_sides=[], norm_groups=4, dropout=0)
+    sampling = SamplingParameters(
+        count=1,
+        seed=0,
+        solver=Solver.DPM_SOLVER,
+        evaluations=4,
+        variance=Variance.BETA_TILDE,
+        clipping=Clipping.STATIC,
+        guidance=1.0,
+        batch_size=5,
+        precision="float32",
+        device="cpu",
+    )
+    labels = np.array([0, 0, 1, 1, 1])
+    training = small_training(TRAINING, 32, 64, 2, seed=0)
+
+    def generate(data):
+        return cells_of_small_ddpm(data, process, network, training, sampling, labels, tmp_path)
+
+    first = generate(data)
+    assert first.shape == (5, 3, 8, 8)
+    assert first.dtype == np.uint8
+    trained = []
+    monkeypatch.setattr(small_ddpm, "train", lambda *arguments: trained.append(arguments))
+    assert np.array_equal(generate(data), first)
+    assert not trained
+    with pytest.raises(CheckpointError):  # other people: another training, which is not read from here
+        generate(data._replace(train_rows=np.arange(8, 40), fingerprint="those 32"))
+    assert len(trained) == 1
