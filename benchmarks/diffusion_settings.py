@@ -48,7 +48,7 @@ from malaria_diffusion.diffusion.training.monitoring import Watch
 from malaria_diffusion.diffusion.training.objective import Objective
 from malaria_diffusion.diffusion.training.trainer import (
     EpochReport,
-    _Run,
+    Trainer,
     load_best_weights,
     train,
     training_identity,
@@ -173,7 +173,7 @@ def measure_speeds(
         network, training = parameters_of(name, 0, 1, arguments.images)
         with (
             tempfile.TemporaryDirectory() as folder,
-            _Run(data, ProcessParameters(**PROCESS), network, training, Path(folder)) as run,
+            Trainer(data, ProcessParameters(**PROCESS), network, training, Path(folder)) as run,
         ):
             for _ in range(3):
                 run.one_step()

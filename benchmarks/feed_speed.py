@@ -54,7 +54,7 @@ from torchvision.datasets import ImageFolder
 from malaria_diffusion.compute.distributed import Processes
 from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
 from malaria_diffusion.diffusion.training.data import Batch, Feed
-from malaria_diffusion.diffusion.training.trainer import LOG_STEPS, _Run
+from malaria_diffusion.diffusion.training.trainer import LOG_STEPS, Trainer
 
 GOALS = {"cpu": 0.02, "cuda": 0.03}
 
@@ -62,7 +62,7 @@ GOALS = {"cpu": 0.02, "cuda": 0.03}
 class TimedFeed:
     """Stands before a run's feed: measures how long it is waited for, or gives the same batch again and again."""
 
-    def __init__(self, run: _Run) -> None:
+    def __init__(self, run: Trainer) -> None:
         self._original = run.feed.step
         self.seconds = 0.0
         self.fixed: list[Batch] | None = None
@@ -144,7 +144,7 @@ def measure(pictures: Pictures, setup: Setup, batch: int, folder: Path, argument
 
     feed, take = feed_alone(pictures, setup, batch)
     parameters = training_parameters(setup, batch, compile=not arguments.eager)
-    with _Run(pictures.data, PROCESS, setup.network, parameters, folder) as run:
+    with Trainer(pictures.data, PROCESS, setup.network, parameters, folder) as run:
         timed = TimedFeed(run)
         waiting: list[float] = []
 

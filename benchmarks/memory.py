@@ -47,8 +47,8 @@ from tqdm.auto import tqdm
 from malaria_diffusion.diffusion.config import Clipping, NetworkParameters, SamplingParameters, Solver, Variance
 from malaria_diffusion.diffusion.network.unet import build_network
 from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
-from malaria_diffusion.diffusion.sampling import sample
-from malaria_diffusion.diffusion.training.trainer import _Run
+from malaria_diffusion.diffusion.sampling import Denoiser, sample
+from malaria_diffusion.diffusion.training.trainer import Trainer
 
 TINY = NetworkParameters(channels=[16, 16], layers_per_block=1, attention_sides=[], norm_groups=8, dropout=0.0)
 EVALUATIONS = 4
@@ -85,7 +85,7 @@ def train(setup: Setup, folder: Path, batch: int, accumulation: int, steps: int)
     """Take `steps` steps of our training."""
     parameters = training_parameters(setup, batch, accumulation=accumulation)
     data = open_pictures(folder).data
-    with tempfile.TemporaryDirectory() as name, _Run(data, PROCESS, setup.network, parameters, Path(name)) as run:
+    with tempfile.TemporaryDirectory() as name, Trainer(data, PROCESS, setup.network, parameters, Path(name)) as run:
         for _ in range(steps):
             run.one_step()
         run.record(end_of_epoch=False)
@@ -117,7 +117,9 @@ def generate(setup: Setup, count: int) -> None:
         device=setup.device.type,
     )
     labels = np.arange(count) % 2
-    sample(network, GaussianDiffusion.from_parameters(PROCESS), labels, setup.size, parameters, progress=False)
+    sample(
+        Denoiser(network, GaussianDiffusion.from_parameters(PROCESS), setup.size), labels, parameters, progress=False
+    )
 
 
 def measure(setup: Setup, folder: Path, arguments: Any) -> dict[str, Any]:

@@ -59,7 +59,7 @@ from malaria_diffusion.cells.fingerprint import fingerprint_cells
 from malaria_diffusion.diffusion.config import NetworkParameters
 from malaria_diffusion.diffusion.training import trainer as training
 from malaria_diffusion.diffusion.training.data import TrainingData
-from malaria_diffusion.diffusion.training.trainer import CHECKPOINT_SHARE, _Run
+from malaria_diffusion.diffusion.training.trainer import CHECKPOINT_SHARE, Trainer
 
 HERE = Path(__file__).parent
 RESTART_GOAL, SHARE_GOAL = 10.0, 0.005
@@ -106,7 +106,7 @@ def restart(which: str, folder: Path, clock: Callable[[], float]) -> None:
     if which == "ours":
         times = {"imported": clock()}
         parameters = training_parameters(setup, told["batch"])
-        with _Run(read_cells(folder), PROCESS, setup.network, parameters, folder / "ours") as run:
+        with Trainer(read_cells(folder), PROCESS, setup.network, parameters, folder / "ours") as run:
             times["built"] = clock()
             run.resume()
             if run.step == 0:
@@ -158,7 +158,7 @@ def time_restart(which: str, folder: Path) -> dict[str, float]:
 def measure_saves(setup: Setup, folder: Path, batch: int, rounds: int, with_peer: bool) -> dict[str, Any]:
     """Seconds and MiB of a checkpoint; leaves one of each kind in the folder."""
     works: dict[str, Callable[[], float]] = {}
-    with _Run(read_cells(folder), PROCESS, setup.network, training_parameters(setup, batch), folder / "ours") as run:
+    with Trainer(read_cells(folder), PROCESS, setup.network, training_parameters(setup, batch), folder / "ours") as run:
         for _ in range(2):
             run.one_step()
         run.record(end_of_epoch=False)
@@ -198,7 +198,7 @@ def measure_share(setup: Setup, folder: Path, batch: int, seconds: float, every:
     written: list[int] = []
     began = 0.0
 
-    class Watched(_Run):
+    class Watched(Trainer):
         """Counts, and ends in time."""
 
         def one_step(self) -> None:
@@ -217,14 +217,14 @@ def measure_share(setup: Setup, folder: Path, batch: int, seconds: float, every:
             if self.last_save != before:
                 written.append(-1)
 
-    former = training._Run, training.CHECKPOINT_SECONDS
-    training._Run, training.CHECKPOINT_SECONDS = Watched, every or training.CHECKPOINT_SECONDS
+    former = training.Trainer, training.CHECKPOINT_SECONDS
+    training.Trainer, training.CHECKPOINT_SECONDS = Watched, every or training.CHECKPOINT_SECONDS
     try:
         training.train(read_cells(folder), PROCESS, setup.network, training_parameters(setup, batch), folder / "share")
     except EnoughError:
         pass
     finally:
-        training._Run, training.CHECKPOINT_SECONDS = former
+        training.Trainer, training.CHECKPOINT_SECONDS = former
     took = time.perf_counter() - began
     return {
         "trained_seconds": took,

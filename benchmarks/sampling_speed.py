@@ -47,8 +47,8 @@ from tqdm.auto import tqdm
 
 from malaria_diffusion.cells.split import training_rows
 from malaria_diffusion.diffusion.config import Clipping, SamplingParameters, Solver, Variance
-from malaria_diffusion.diffusion.model import Model, load_model
-from malaria_diffusion.diffusion.sampling import _states, sample
+from malaria_diffusion.diffusion.model import DiffusionModel
+from malaria_diffusion.diffusion.sampling import reverse_states
 from malaria_diffusion.diffusion.training.quality import QualityMeasure
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.figures.style import FLOOR, REAL, new_figure
@@ -105,7 +105,7 @@ def sampling_parameters(setting: Setting, seed: int, arguments: argparse.Namespa
     )
 
 
-def read_cells(model: Model, arguments: argparse.Namespace) -> Cells:
+def read_cells(model: DiffusionModel, arguments: argparse.Namespace) -> Cells:
     """Held-out and training people's cells.
 
     Raises:
@@ -141,19 +141,21 @@ def read_cells(model: Model, arguments: argparse.Namespace) -> Cells:
     return Cells(reference, typical, [draw(trained_on, per_class, seed) for seed in range(arguments.seeds)])
 
 
-def generate(model: Model, setting: Setting, seed: int, arguments: argparse.Namespace, key: str) -> NDArray[np.uint8]:
+def generate(
+    model: DiffusionModel, setting: Setting, seed: int, arguments: argparse.Namespace, key: str
+) -> NDArray[np.uint8]:
     """A set of images, from the work folder if it is there."""
     path = arguments.work / f"{key}_{setting.name}_seed{seed}.npy"
     if path.exists():
         return np.load(path)
     parameters = sampling_parameters(setting, seed, arguments)
-    images = sample(model.network, model.diffusion, labels_of(model, arguments.images), model.lineage.size, parameters)
+    images = model.sample(labels_of(model, arguments.images), parameters)
     with whole(path) as beside:
         write_array(beside, images)
     return images
 
 
-def labels_of(model: Model, count: int) -> NDArray[np.int64]:
+def labels_of(model: DiffusionModel, count: int) -> NDArray[np.int64]:
     """As many of each class, class after class."""
     classes = len(model.lineage.class_names)
     return np.repeat(np.arange(classes), count // classes)
@@ -174,7 +176,7 @@ def is_as_good(distances: list[float], ancestral: list[float]) -> bool:
     return bool(over.mean() + stats.t.ppf(0.95, len(over) - 1) * over.std(ddof=1) / len(over) ** 0.5 <= 0)
 
 
-def measure_quality(model: Model, cells: Cells, arguments: argparse.Namespace, key: str) -> dict[str, Any]:
+def measure_quality(model: DiffusionModel, cells: Cells, arguments: argparse.Namespace, key: str) -> dict[str, Any]:
     """Distances of all sets."""
     measure = QualityMeasure(cells.held_out, cells.typical)
     settings = [Setting(solver, evaluations) for solver in FAST for evaluations in arguments.evaluations]
@@ -203,10 +205,10 @@ def measure_quality(model: Model, cells: Cells, arguments: argparse.Namespace, k
 
 
 def measure_speed(
-    model: Model, equal: dict[str, int | None], device: torch.device, arguments: argparse.Namespace
+    model: DiffusionModel, equal: dict[str, int | None], device: torch.device, arguments: argparse.Namespace
 ) -> dict[str, Any]:
     """Images a second of the fast solvers where they are good enough, of the ancestral one, and of the peer's loop."""
-    count, size, timesteps = arguments.speed_images, model.lineage.size, model.diffusion.timesteps
+    count, timesteps = arguments.speed_images, model.diffusion.timesteps
     labels = labels_of(model, count)
     steps, warm = min(arguments.ancestral_steps, timesteps - 1), min(3, timesteps // 4)
     steps = min(steps, timesteps - warm)
@@ -224,16 +226,15 @@ def measure_speed(
 
     def ancestral() -> float:
         parameters = sampling_parameters(Setting(Solver.ANCESTRAL, None), 0, arguments)
-        part, null_class = range(len(labels)), model.lineage.null_class
         with torch.no_grad():
-            states = _states(model.network, model.diffusion, labels, part, size, parameters, null_class)
+            states = reverse_states(model.denoiser, labels, range(len(labels)), parameters)
             next(states)
             return seconds_of_steps(lambda: next(states))
 
     def fast(setting: Setting) -> float:
         parameters = sampling_parameters(setting, 0, arguments)
         start = time.perf_counter()
-        sample(model.network, model.diffusion, labels, size, parameters, progress=False)
+        model.sample(labels, parameters, progress=False)
         return time.perf_counter() - start
 
     works: dict[str, Callable[[], float]] = {"ancestral": ancestral}
@@ -257,7 +258,7 @@ def measure_speed(
 
 
 def peer_loop(
-    folder: Path, model: Model, labels: NDArray[np.int64], device: torch.device, dtype: torch.dtype
+    folder: Path, model: DiffusionModel, labels: NDArray[np.int64], device: torch.device, dtype: torch.dtype
 ) -> Callable[[], None]:
     """A function that takes the next step of diffusers' ancestral sampler."""
     network = UNet2DModel.from_pretrained(folder / "unet", local_files_only=True).to(device).eval()
@@ -369,7 +370,7 @@ def main() -> None:
     arguments.device = device.type
     arguments.evaluations = sorted(set(arguments.evaluations))
     try:
-        model = load_model(arguments.model)
+        model = DiffusionModel.load(arguments.model)
         classes = len(model.lineage.class_names)
         arguments.images -= arguments.images % classes
         arguments.speed_images = max(classes, arguments.speed_images - arguments.speed_images % classes)

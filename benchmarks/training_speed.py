@@ -74,7 +74,7 @@ from malaria_diffusion.compute.device import resolve_precision
 from malaria_diffusion.diffusion.network.unet import build_network
 from malaria_diffusion.diffusion.training.data import Batch, TrainingData
 from malaria_diffusion.diffusion.training.objective import Objective
-from malaria_diffusion.diffusion.training.trainer import LOG_STEPS, _Run
+from malaria_diffusion.diffusion.training.trainer import LOG_STEPS, Trainer
 
 NAMES = {
     "peer_default": "diffusers, defaults",
@@ -106,7 +106,7 @@ class Ours:
 
     def __init__(self, data: TrainingData, setup: Setup, batch: int, compiled: bool, folder: Path) -> None:
         parameters = training_parameters(setup, batch, compile=compiled)
-        self.run = _Run(data, PROCESS, setup.network, parameters, folder)
+        self.run = Trainer(data, PROCESS, setup.network, parameters, folder)
         self.losses: list[float] = []
         self._bar = tqdm(file=NOWHERE, unit="image")
 

@@ -133,7 +133,7 @@ def model_and_cells(tmp_path):
     import torch
 
     from malaria_diffusion.diffusion.config import NetworkParameters, ProcessParameters, TrainingParameters
-    from malaria_diffusion.diffusion.model import Lineage, Model, save_model
+    from malaria_diffusion.diffusion.model import DiffusionModel, Lineage
     from malaria_diffusion.diffusion.network.unet import build_network
     from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
 
@@ -180,8 +180,8 @@ def model_and_cells(tmp_path):
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = Model(build_network(network, 8, 2).eval(), GaussianDiffusion.from_parameters(process), lineage)
-    save_model(model, tmp_path / "model")
+        model = DiffusionModel(build_network(network, 8, 2).eval(), GaussianDiffusion.from_parameters(process), lineage)
+    model.save(tmp_path / "model")
     splits = np.repeat(["train", "val", "test"], 20)
     table = pd.DataFrame(
         {"label": ["A", "B"] * 30, "split": splits, "person": np.char.add(splits, "1"), "audit": False}

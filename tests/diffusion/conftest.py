@@ -19,7 +19,7 @@ from malaria_diffusion.diffusion.config import (
     TrainingParameters,
     Variance,
 )
-from malaria_diffusion.diffusion.model import Lineage, Model
+from malaria_diffusion.diffusion.model import DiffusionModel, Lineage
 from malaria_diffusion.diffusion.network.unet import build_network
 from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
 from malaria_diffusion.diffusion.training import trainer as training
@@ -104,7 +104,7 @@ def sampling_parameters() -> SamplingParameters:
 
 
 @pytest.fixture(scope="session")
-def model(process, network_parameters, parameters) -> Model:
+def model(process, network_parameters, parameters) -> DiffusionModel:
     """A network with random weights that heeds class and timestep."""
     lineage = Lineage(
         identity="0123456789abcdef",
@@ -125,7 +125,7 @@ def model(process, network_parameters, parameters) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = build_network(network_parameters, SIZE, len(NAMES))
-    return Model(network.eval(), GaussianDiffusion.from_parameters(process), lineage)
+    return DiffusionModel(network.eval(), GaussianDiffusion.from_parameters(process), lineage)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from malaria_diffusion.diffusion.config import (
     SamplingParameters,
     TrainingParameters,
 )
-from malaria_diffusion.diffusion.sampling import sample
+from malaria_diffusion.diffusion.sampling import Denoiser, sample
 from malaria_diffusion.diffusion.training import trainer as training
 from malaria_diffusion.diffusion.training.checkpoint import load_progress
 from malaria_diffusion.diffusion.training.objective import Objective
@@ -183,7 +183,7 @@ def test_two_processes_generate_the_images_of_one_in_their_order_on_each(togethe
     objective.load_state_dict(load_best_weights(folder).weights)
     with torch.no_grad():
         diffusion = objective.diffusion
-    expected = sample(objective.network, diffusion, np.arange(7) % 2, 8, guided, objective.null_class)
+    expected = sample(Denoiser(objective.network, diffusion, 8, objective.null_class), np.arange(7) % 2, guided)
     one, other = (np.load(folder / f"images {rank}.npy") for rank in (0, 1))
     assert np.array_equal(one, other)
     assert one.shape == expected.shape == (7, 3, 8, 8)

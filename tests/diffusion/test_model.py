@@ -1,5 +1,6 @@
 """The finished model on disk, read by us and by plain diffusers."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -11,11 +12,11 @@ from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel, U
 from torch.nn import functional
 
 from malaria_diffusion.diffusion.config import Clipping, Prediction, ScheduleKind, Solver, Variance
-from malaria_diffusion.diffusion.model import GUIDE_PARTS, PARTS, Model, load_model, model_from_weights, save_model
+from malaria_diffusion.diffusion.model import GUIDE_PARTS, PARTS, DiffusionModel
 from malaria_diffusion.diffusion.network.unet import build_network
 from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
 from malaria_diffusion.diffusion.process.schedule import LearnedSchedule, cosine_schedule, linear_schedule
-from malaria_diffusion.diffusion.sampling import sample_states
+from malaria_diffusion.diffusion.sampling import Denoiser, sample_states
 from malaria_diffusion.errors import UserError
 
 LABELS = np.array([0, 1, 1])
@@ -46,13 +47,13 @@ def variant(model, kind, prediction, timesteps=20):
     process = {"schedule": kind, "prediction": prediction, "timesteps": timesteps}
     process = model.lineage.process.model_copy(update=process)
     diffusion = GaussianDiffusion(schedule_of(kind, timesteps), prediction)
-    return Model(model.network, diffusion, model.lineage.model_copy(update={"process": process}))
+    return DiffusionModel(model.network, diffusion, model.lineage.model_copy(update={"process": process}))
 
 
 @pytest.fixture(scope="module")
 def folder(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("model")
-    save_model(model, path)
+    model.save(path)
     return path
 
 
@@ -68,7 +69,7 @@ def answer(network):
 
 
 def test_a_saved_model_comes_back(model, folder):
-    loaded = load_model(folder)
+    loaded = DiffusionModel.load(folder)
     assert loaded.lineage == model.lineage
     weights, original = loaded.network.state_dict(), model.network.state_dict()
     assert weights.keys() == original.keys()
@@ -82,8 +83,8 @@ def test_a_saved_model_comes_back(model, folder):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_process_comes_back_to_the_last_bit(model, tmp_path, kind, prediction, timesteps):
     saved = variant(model, kind, prediction, timesteps)
-    save_model(saved, tmp_path)
-    diffusion = load_model(tmp_path).diffusion
+    saved.save(tmp_path)
+    diffusion = DiffusionModel.load(tmp_path).diffusion
     assert diffusion.prediction is prediction
     assert diffusion.schedule.betas.dtype == torch.float64
     assert torch.equal(diffusion.schedule.betas, saved.diffusion.schedule.betas)
@@ -93,7 +94,7 @@ def test_a_process_comes_back_to_the_last_bit(model, tmp_path, kind, prediction,
 
 def test_saving_does_not_change_the_model(model, tmp_path):
     before = answer(model.network)
-    save_model(model, tmp_path)
+    model.save(tmp_path)
     assert torch.equal(answer(model.network), before)
 
 
@@ -103,8 +104,8 @@ def test_a_model_knows_a_class_for_none_if_labels_were_dropped(model, tmp_path, 
     lineage = model.lineage.model_copy(update={"training": training})
     network = build_network(lineage.network, 8, 2, unconditional=label_dropout > 0)
     weights = {f"network.{name}": value for name, value in network.state_dict().items()}
-    save_model(model_from_weights(weights, lineage), tmp_path)
-    loaded = load_model(tmp_path)
+    DiffusionModel.from_weights(weights, lineage).save(tmp_path)
+    loaded = DiffusionModel.load(tmp_path)
     assert loaded.lineage.null_class == (2 if label_dropout else None)
     assert loaded.network.config.num_class_embeds == (3 if label_dropout else 2)
 
@@ -115,12 +116,12 @@ def weights_of(model):
 
 def test_a_model_is_made_of_its_weights(model):
     weights = weights_of(model)
-    made = model_from_weights(weights, model.lineage)
+    made = DiffusionModel.from_weights(weights, model.lineage)
     assert torch.allclose(answer(made.network), answer(model.network), atol=1e-5)
     assert torch.equal(made.diffusion.schedule.betas, model.diffusion.schedule.betas)
     assert made.diffusion.prediction is model.diffusion.prediction
     weights["network.conv_out.bias"] += 1
-    assert (answer(model_from_weights(weights, model.lineage).network) - answer(model.network)).min() > 0.9
+    assert (answer(DiffusionModel.from_weights(weights, model.lineage).network) - answer(model.network)).min() > 0.9
     assert not made.network.training
 
 
@@ -129,23 +130,23 @@ def test_a_model_keeps_its_guide(model, tmp_path):
     lineage = model.lineage.model_copy(update={"training": training})
     guide_weights = weights_of(model)
     guide_weights["network.conv_out.bias"] += 1
-    save_model(model_from_weights(weights_of(model), lineage, guide_weights), tmp_path)
-    loaded = load_model(tmp_path)
+    DiffusionModel.from_weights(weights_of(model).save(lineage, guide_weights), tmp_path)
+    loaded = DiffusionModel.load(tmp_path)
     assert torch.allclose(answer(loaded.network), answer(model.network), atol=1e-5)
     assert (answer(loaded.guide) - answer(loaded.network)).min() > 0.9
     assert load_model_without_guide(model, tmp_path / "without").guide is None
     weights = tmp_path / GUIDE_PARTS[1]
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(UserError, match=r"guide/diffusion_pytorch_model\.safetensors: found sha256"):
-        load_model(tmp_path)
+        DiffusionModel.load(tmp_path)
     weights.unlink()
     with pytest.raises(UserError, match=r"guide/diffusion_pytorch_model\.safetensors: found sha256 no file"):
-        load_model(tmp_path)
+        DiffusionModel.load(tmp_path)
 
 
 def load_model_without_guide(model, folder):
-    save_model(model, folder)
-    return load_model(folder)
+    model.save(folder)
+    return DiffusionModel.load(folder)
 
 
 def test_a_model_has_the_schedule_that_was_learned(model, tmp_path):
@@ -153,14 +154,14 @@ def test_a_model_has_the_schedule_that_was_learned(model, tmp_path):
     lineage = model.lineage.model_copy(update={"process": process})
     schedule = moved_schedule(20)
     weights = weights_of(model) | {f"schedule.{name}": value for name, value in schedule.state_dict().items()}
-    made = model_from_weights(weights, lineage)
+    made = DiffusionModel.from_weights(weights, lineage)
     with torch.no_grad():
         betas = schedule().betas
     assert not torch.allclose(betas, linear_schedule(20, 0.001, 0.3).betas, rtol=0.1)
     assert torch.equal(made.diffusion.schedule.betas, betas)
     assert not made.diffusion.schedule.betas.requires_grad
-    save_model(made, tmp_path)
-    assert torch.equal(load_model(tmp_path).diffusion.schedule.betas, betas)
+    made.save(tmp_path)
+    assert torch.equal(DiffusionModel.load(tmp_path).diffusion.schedule.betas, betas)
     config = json.loads((tmp_path / "scheduler/scheduler_config.json").read_text())
     assert config["trained_betas"] == betas.tolist()
 
@@ -179,7 +180,7 @@ def test_only_safetensors_and_json_are_in_the_folder(folder):
 @pytest.mark.parametrize("kind", KINDS)
 def test_diffusers_reads_the_same_process(model, tmp_path, kind, timesteps, prediction):
     ours = variant(model, kind, prediction, timesteps)
-    save_model(ours, tmp_path)
+    ours.save(tmp_path)
     scheduler = DDPMScheduler.from_pretrained(tmp_path / "scheduler")
     assert len(scheduler.betas) == len(scheduler) == timesteps
     assert torch.allclose(scheduler.betas.double(), ours.diffusion.schedule.betas, rtol=1e-6, atol=0)
@@ -207,12 +208,12 @@ def test_plain_diffusers_gives_the_same_guided_images(model, sampling_parameters
     """A model with a guide and label dropout, by the loop of docs/sampling.md."""
     changed = model.lineage.training.model_copy(update={"guide_epochs": 1, "label_dropout": 0.1})
     network, guide = (build_network(model.lineage.network, 8, 2, unconditional=True).eval() for _ in range(2))
-    ours = Model(network, model.diffusion, model.lineage.model_copy(update={"training": changed}), guide)
+    ours = DiffusionModel(network, model.diffusion, model.lineage.model_copy(update={"training": changed}), guide)
     settings = sampling_parameters.model_copy(
         update={"solver": Solver.DPM_SOLVER, "evaluations": 9, "guidance": 1.75, "clipping": Clipping.STATIC}
     )
-    states = sample_states(network, ours.diffusion, LABELS, 8, settings, 2, guide)
-    save_model(ours, tmp_path)
+    states = sample_states(Denoiser(network, ours.diffusion, 8, 2, guide=guide), LABELS, settings)
+    ours.save(tmp_path)
 
     network, guide = (UNet2DModel.from_pretrained(tmp_path / name) for name in ("unet", "guide"))
     scheduler = documented(tmp_path, Solver.DPM_SOLVER, 20, 9)
@@ -235,8 +236,8 @@ def test_plain_diffusers_gives_the_same_images(
     ours = variant(model, kind, prediction, timesteps)
     evaluations = 9 if timesteps == 20 else 6
     settings = sampling_parameters.model_copy(update={"solver": solver, "evaluations": evaluations})
-    states = sample_states(ours.network, ours.diffusion, LABELS, 8, settings)
-    save_model(ours, tmp_path)
+    states = sample_states(Denoiser(ours.network, ours.diffusion, 8), LABELS, settings)
+    ours.save(tmp_path)
 
     network = UNet2DModel.from_pretrained(tmp_path / "unet")
     scheduler = documented(tmp_path, solver, timesteps, evaluations)
@@ -262,8 +263,8 @@ def test_plain_diffusers_gives_the_same_images_by_shuffling_once_at_the_end(
         network=build_network(changed, 8, 2).eval(), lineage=model.lineage.model_copy(update={"network": changed})
     )
     settings = sampling_parameters.model_copy(update={"solver": solver, "evaluations": 9})
-    states = sample_states(ours.network, ours.diffusion, LABELS, 8, settings)
-    save_model(ours, tmp_path)
+    states = sample_states(Denoiser(ours.network, ours.diffusion, 8), LABELS, settings)
+    ours.save(tmp_path)
 
     network = UNet2DModel.from_pretrained(tmp_path / "unet")
     scheduler = documented(tmp_path, solver, 20, 9)
@@ -276,9 +277,9 @@ def test_plain_diffusers_gives_the_same_images_by_shuffling_once_at_the_end(
 
     assert patch == 2
     assert torch.allclose(images, states[-1], atol=1e-5)
-    again = load_model(tmp_path)
+    again = DiffusionModel.load(tmp_path)
     assert again.network.patch_size == 2
-    assert torch.equal(sample_states(again.network, again.diffusion, LABELS, 8, settings)[-1], states[-1])
+    assert torch.equal(sample_states(Denoiser(again.network, again.diffusion, 8), LABELS, settings)[-1], states[-1])
 
 
 @torch.no_grad()
@@ -287,7 +288,7 @@ def test_plain_diffusers_gives_the_same_images_by_shuffling_once_at_the_end(
 @pytest.mark.parametrize("variance", list(Variance))
 def test_plain_diffusers_takes_the_same_ancestral_steps(model, tmp_path, variance, prediction, kind):
     ours = variant(model, kind, prediction)
-    save_model(ours, tmp_path)
+    ours.save(tmp_path)
     fixed = {Variance.BETA: "fixed_large", Variance.BETA_TILDE: "fixed_small"}[variance]
     scheduler = DDPMScheduler.from_pretrained(tmp_path / "scheduler", variance_type=fixed)
     scheduler.set_timesteps(20)
@@ -306,7 +307,7 @@ def test_plain_diffusers_takes_the_same_ancestral_steps(model, tmp_path, varianc
 
 def test_a_missing_model_is_named(tmp_path):
     with pytest.raises(UserError, match=r"nowhere.*no model here.*kedro run"):
-        load_model(tmp_path / "nowhere")
+        DiffusionModel.load(tmp_path / "nowhere")
 
 
 def without(key):
@@ -349,20 +350,20 @@ def test_a_damaged_lineage_is_named_with_what_to_do(damaged, damage, told):
     assert changed != path.read_text()
     path.write_text(changed)
     with pytest.raises(UserError, match=rf"(?s)model.lineage\.json: {told}.*{TO_DO}"):
-        load_model(damaged)
+        DiffusionModel.load(damaged)
 
 
 def test_a_lineage_that_is_not_text_is_named(damaged):
     (damaged / "lineage.json").write_bytes(b"\xff\xfe\x00garbage")
     with pytest.raises(UserError, match=r"lineage\.json: not the lineage of a model"):
-        load_model(damaged)
+        DiffusionModel.load(damaged)
 
 
 @pytest.mark.parametrize("name", PARTS)
 def test_a_missing_part_is_named_with_what_to_do(damaged, name):
     (damaged / name).unlink()
     with pytest.raises(UserError, match=rf"model.{name}: found sha256 no file, .*lineage\.json names .*{TO_DO}"):
-        load_model(damaged)
+        DiffusionModel.load(damaged)
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -377,7 +378,7 @@ def test_a_damaged_part_is_named_with_what_to_do(damaged, name, place, how):
         content = content[:position]
     (damaged / name).write_bytes(content)
     with pytest.raises(UserError, match=rf"model.{name}: found sha256 [0-9a-f]*, .*lineage\.json names .*{TO_DO}"):
-        load_model(damaged)
+        DiffusionModel.load(damaged)
 
 
 @pytest.mark.parametrize(
@@ -397,26 +398,26 @@ def test_a_changed_scheduler_is_named(damaged, damage):
     path = damaged / "scheduler/scheduler_config.json"
     path.write_text(damage(path.read_text()))
     with pytest.raises(UserError, match=r"scheduler_config\.json: found sha256"):
-        load_model(damaged)
+        DiffusionModel.load(damaged)
 
 
 @pytest.mark.parametrize("name", PARTS)
 def test_a_part_of_another_model_is_named(model, damaged, tmp_path, name):
     network = build_network(model.lineage.network.model_copy(update={"norm_groups": 8}), 8, 2)
     diffusion = GaussianDiffusion(cosine_schedule(20), Prediction.EPSILON)
-    save_model(Model(network, diffusion, model.lineage), tmp_path / "another")
+    DiffusionModel(network, diffusion, model.lineage).save(tmp_path / "another")
     shutil.copy(tmp_path / "another" / name, damaged / name)
     with pytest.raises(UserError, match=rf"model.{name}: found sha256"):
-        load_model(damaged)
+        DiffusionModel.load(damaged)
 
 
 def test_a_folder_may_be_moved(folder, model, tmp_path):
     shutil.copytree(folder, tmp_path / "a" / "b")
-    assert load_model(tmp_path / "a" / "b").lineage == model.lineage
+    assert DiffusionModel.load(tmp_path / "a" / "b").lineage == model.lineage
 
 
 @pytest.mark.parametrize("value", [math.nan, None, 0.25])
 def test_a_kernel_distance_comes_back(model, tmp_path, value):
     lineage = model.lineage.model_copy(update={"kernel_distance": value, "best_epoch": 2})
-    save_model(model._replace(lineage=lineage), tmp_path)
-    assert str(load_model(tmp_path).lineage.kernel_distance) == str(value)
+    dataclasses.replace(model, lineage=lineage).save(tmp_path)
+    assert str(DiffusionModel.load(tmp_path).lineage.kernel_distance) == str(value)

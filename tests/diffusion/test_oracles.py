@@ -17,7 +17,7 @@ from malaria_diffusion.compute.randomness import Purpose, keyed_generator
 from malaria_diffusion.diffusion.config import Clipping, Prediction, Solver, Variance
 from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
 from malaria_diffusion.diffusion.process.schedule import LearnedSchedule, cosine_schedule, linear_schedule
-from malaria_diffusion.diffusion.sampling import sample_states
+from malaria_diffusion.diffusion.sampling import Denoiser, sample_states
 
 FAST = [Solver.DDIM, Solver.DPM_SOLVER, Solver.UNIPC]
 
@@ -82,7 +82,7 @@ def walk(sampling_parameters):
     def walk_with(oracle, labels, size, **changes):
         settings = sampling_parameters.model_copy(update=changes)
         null_class = len(oracle.log_weights) - 1
-        states = sample_states(oracle, oracle.diffusion, np.asarray(labels), size, settings, null_class)
+        states = sample_states(Denoiser(oracle, oracle.diffusion, size, null_class), np.asarray(labels), settings)
         assert oracle.calls >= len(states) - 1
         return [state.reshape(len(labels), -1).double().numpy() for state in (states[0], states[-1])]
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from malaria_diffusion.compute.randomness import Purpose, draw_samples
-from malaria_diffusion.diffusion.model import model_from_weights
-from malaria_diffusion.diffusion.sampling import sample
+from malaria_diffusion.diffusion.model import DiffusionModel
+from malaria_diffusion.diffusion.sampling import Denoiser, sample
 from malaria_diffusion.diffusion.training import checkpoint
 from malaria_diffusion.diffusion.training import data as feed
 from malaria_diffusion.diffusion.training import trainer as training
@@ -147,9 +147,9 @@ def generated(model, sampling_parameters):
         training = model.lineage.training.model_dump() | {"label_dropout": settings["training"]["label_dropout"]}
         known = {"process": settings["process"], "network": settings["network"], "training": training}
         lineage = type(model.lineage).model_validate(model.lineage.model_dump() | known)
-        best = model_from_weights(load_best_weights(folder).weights, lineage)
+        best = DiffusionModel.from_weights(load_best_weights(folder).weights, lineage)
         labels = np.arange(6) % 2
-        return sample(best.network, best.diffusion, labels, 8, sampling_parameters, lineage.null_class)
+        return sample(Denoiser(best.network, best.diffusion, 8, lineage.null_class), labels, sampling_parameters)
 
     return generate
 

@@ -18,6 +18,7 @@ from malaria_diffusion.diffusion.network.unet import build_network
 from malaria_diffusion.diffusion.process.gaussian import DYNAMIC_QUANTILE, GaussianDiffusion, limit_x_0
 from malaria_diffusion.diffusion.process.schedule import cosine_schedule, linear_schedule, schedule_from_betas
 from malaria_diffusion.diffusion.sampling import (
+    Denoiser,
     check_sampling,
     fast_solver,
     labels_to_sample,
@@ -50,7 +51,7 @@ def settings(request, sampling_parameters):
 def generate(model, settings):
     def generate_with(labels=LABELS, **changes):
         changed = settings.model_copy(update=changes)
-        return sample(model.network, model.diffusion, labels, 8, changed, progress=False)
+        return sample(Denoiser(model.network, model.diffusion, 8), labels, changed, progress=False)
 
     return generate_with
 
@@ -90,7 +91,7 @@ def guided_states(free_network, process, settings):
         recorded = Recorded(network)
         changed = settings.model_copy(update={"guidance": guidance})
         diffusion = GaussianDiffusion.from_parameters(process)
-        return sample_states(recorded, diffusion, labels, 8, changed, null_class), recorded
+        return sample_states(Denoiser(recorded, diffusion, 8, null_class), labels, changed), recorded
 
     return walk
 
@@ -120,7 +121,9 @@ def test_an_image_is_the_same_with_more_after_it_or_fewer(generate, images):
 def test_a_network_in_training_is_sampled_from_without_its_dropout(network_parameters, process, settings):
     network = build_network(network_parameters.model_copy(update={"dropout": 0.5}), 8, 2).train()
     diffusion = GaussianDiffusion.from_parameters(process)
-    one, other = (sample(network.train(), diffusion, LABELS[:1], 8, settings, progress=False) for _ in range(2))
+    one, other = (
+        sample(Denoiser(network.train(), diffusion, 8), LABELS[:1], settings, progress=False) for _ in range(2)
+    )
     assert np.array_equal(one, other)
 
 
@@ -171,7 +174,7 @@ def test_the_label_matters_to_its_image_alone(generate, images):
 
 
 def test_states_lead_from_noise_to_the_images(model, settings, images):
-    states = sample_states(model.network, model.diffusion, LABELS, 8, settings)
+    states = sample_states(Denoiser(model.network, model.diffusion, 8), LABELS, settings)
     assert len(states) == (settings.evaluations or T) + 1
     noise = [keyed_generator(0, Purpose.IMAGE, k).standard_normal((3, 8, 8), dtype=np.float32) for k in range(5)]
     assert np.array_equal(states[0].numpy(), np.stack(noise))
@@ -230,7 +233,7 @@ def test_ancestral_sampling_is_algorithm_2(model, sampling_parameters, predictio
             x_t += math.sqrt(betas[t] if variance is Variance.BETA else tilde) * noise()
     settings = sampling_parameters.model_copy(update={"variance": variance, "clipping": clipping})
     diffusion = GaussianDiffusion(SCHEDULES["uneven"], prediction)
-    assert close(sample_states(model.network, diffusion, LABELS, 8, settings)[-1], x_t)
+    assert close(sample_states(Denoiser(model.network, diffusion, 8), LABELS, settings)[-1], x_t)
     assert np.std(x_t) > 0.1
 
 
@@ -244,7 +247,7 @@ def test_ddim_is_its_closed_form_without_noise(model, sampling_parameters, predi
     settings = {"solver": Solver.DDIM, "evaluations": evaluations, "clipping": clipping}
     settings = sampling_parameters.model_copy(update=settings)
     recorded = Recorded(model.network)
-    states = sample_states(recorded, GaussianDiffusion(SCHEDULES[schedule], prediction), LABELS, 8, settings)
+    states = sample_states(Denoiser(recorded, GaussianDiffusion(SCHEDULES[schedule], prediction), 8), LABELS, settings)
     steps = [t[0] for t in recorded.t]
     x_t = states[0].double().numpy()
     for t, following in zip(steps, [*steps[1:], None], strict=True):
@@ -278,7 +281,7 @@ def test_ddim_is_diffusers_where_the_evaluations_divide_all_steps(model, samplin
     """Elsewhere their steps do not follow each other, and for some numbers there is one too many."""
     diffusion = GaussianDiffusion(SCHEDULES["linear"], prediction)
     settings = sampling_parameters.model_copy(update={"solver": Solver.DDIM, "evaluations": evaluations})
-    states = sample_states(model.network, diffusion, LABELS, 8, settings)
+    states = sample_states(Denoiser(model.network, diffusion, 8), LABELS, settings)
     scheduler = DDIMScheduler.from_config(solver_config(diffusion, Clipping.STATIC))
     scheduler.set_timesteps(evaluations)
     assert len(scheduler.timesteps) == evaluations
@@ -318,7 +321,7 @@ def test_dpm_solver_is_its_multistep_formula(model, sampling_parameters, clippin
     diffusion = GaussianDiffusion(SCHEDULES["linear"], Prediction.V)
     settings = {"solver": Solver.DPM_SOLVER, "evaluations": 8, "clipping": clipping}
     recorded = Recorded(model.network)
-    states = sample_states(recorded, diffusion, LABELS, 8, sampling_parameters.model_copy(update=settings))
+    states = sample_states(Denoiser(recorded, diffusion, 8), LABELS, sampling_parameters.model_copy(update=settings))
     bars = diffusion.schedule.alpha_bars.numpy()
     ends = np.sqrt((1 - bars[[-1, 0]]) / bars[[-1, 0]])
     sigmas = [*np.geomspace(*ends, 8), 0.0]
@@ -379,7 +382,7 @@ def test_every_number_of_evaluations_gives_as_many_calls_and_images(process, sam
     for evaluations in range(4, T + 1):
         settings = sampling_parameters.model_copy(update={"solver": solver, "evaluations": evaluations})
         recorded = Recorded(Shrinking())
-        states = sample_states(recorded, GaussianDiffusion.from_parameters(process), LABELS, 8, settings)
+        states = sample_states(Denoiser(recorded, GaussianDiffusion.from_parameters(process), 8), LABELS, settings)
         assert len(recorded.t) == evaluations
         assert all(bool(state.isfinite().all()) for state in states)
 
@@ -388,7 +391,7 @@ def test_every_number_of_evaluations_gives_as_many_calls_and_images(process, sam
 def test_more_evaluations_than_steps_are_refused(model, sampling_parameters, solver):
     settings = sampling_parameters.model_copy(update={"solver": solver, "evaluations": 21})
     with pytest.raises(UserError, match=r"evaluations is 21.*20"):
-        sample(model.network, model.diffusion, LABELS, 8, settings, progress=False)
+        sample(Denoiser(model.network, model.diffusion, 8), LABELS, settings, progress=False)
 
 
 # ---- guidance
@@ -437,7 +440,7 @@ def test_guided_images_are_the_same_in_any_batch(free_network, process, settings
     def generate(batch_size):
         changed = settings.model_copy(update={"guidance": 2.0, "batch_size": batch_size})
         diffusion = GaussianDiffusion.from_parameters(process)
-        return sample(free_network, diffusion, LABELS, 8, changed, NULL, progress=False)
+        return sample(Denoiser(free_network, diffusion, 8, NULL), LABELS, changed, progress=False)
 
     assert grey_levels_apart(generate(2), generate(5)) <= 1
 
@@ -468,8 +471,8 @@ def test_a_guide_is_what_guidance_goes_away_from(free_network, process, settings
             return SimpleNamespace(sample=weaker + 1.5 * (answer - weaker))
 
     guide = Told(free_network, 0.1)
-    found = sample_states(free_network, diffusion, LABELS, 8, changed, null_class, guide)[-1]
-    expected = sample_states(Mixed(), diffusion, LABELS, 8, settings)[-1]
+    found = sample_states(Denoiser(free_network, diffusion, 8, null_class, guide=guide), LABELS, changed)[-1]
+    expected = sample_states(Denoiser(Mixed(), diffusion, 8), LABELS, settings)[-1]
     assert (found - expected).abs().max() < 1e-5
     told = LABELS.tolist() if null_class is None else [NULL] * len(LABELS)
     assert guide.told == [told] * calls(settings)
@@ -477,7 +480,9 @@ def test_a_guide_is_what_guidance_goes_away_from(free_network, process, settings
 
 def test_a_guide_is_not_asked_where_nothing_is_guided(free_network, process, settings):
     guide = Told(free_network, 0.1)
-    sample_states(free_network, GaussianDiffusion.from_parameters(process), LABELS, 8, settings, NULL, guide)
+    sample_states(
+        Denoiser(free_network, GaussianDiffusion.from_parameters(process), 8, NULL, guide=guide), LABELS, settings
+    )
     assert guide.told == []
 
 
@@ -487,7 +492,7 @@ def test_guidance_of_a_network_that_needs_the_class_is_refused(model, settings, 
     with pytest.raises(UserError, match=rf"guidance is {guidance}.*label_dropout above 0"):
         check_sampling(changed, T, None)
     with pytest.raises(UserError, match="label_dropout"):
-        sample(model.network, model.diffusion, LABELS, 8, changed, progress=False)
+        sample(Denoiser(model.network, model.diffusion, 8), LABELS, changed, progress=False)
     check_sampling(changed, T, NULL)
     check_sampling(changed, T, None, has_guide=True)
 
@@ -526,7 +531,7 @@ def test_images_that_are_not_finite_are_an_error(model, settings):
             return SimpleNamespace(sample=torch.full_like(x_t, torch.nan))
 
     with pytest.raises(UserError, match="images 0 to 3 are not finite"):
-        sample(Broken(), model.diffusion, LABELS, 8, settings, progress=False)
+        sample(Denoiser(Broken(), model.diffusion, 8), LABELS, settings, progress=False)
 
 
 def test_grey_images_are_the_means_of_the_channels():

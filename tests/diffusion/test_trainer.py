@@ -99,7 +99,7 @@ def test_steps_are_those_of_a_plain_loop(run, data, process, network_parameters,
     """Algorithm 1 written out, with an unfused optimizer; weights, losses and averages agree."""
     settings = parameters.model_copy(update=settings)
     network = build_network(network_parameters, 8, 2, unconditional=settings.label_dropout > 0)
-    with training._Run(data, process, network_parameters, settings, tmp_path) as begun:
+    with training.Trainer(data, process, network_parameters, settings, tmp_path) as begun:
         network.load_state_dict(begun.objective.network.state_dict())
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
     plain = kind(network.parameters(), lr=0.1, weight_decay=settings.weight_decay, fused=False, foreach=False)
@@ -172,7 +172,7 @@ def test_fewer_cells_than_a_batch_are_an_error(run, tmp_path):
 @pytest.fixture
 def initial(data, process, network_parameters, parameters, tmp_path):
     """The weights a training begins with."""
-    with training._Run(data, process, network_parameters, parameters, tmp_path / "never written") as begun:
+    with training.Trainer(data, process, network_parameters, parameters, tmp_path / "never written") as begun:
         return {name: value.clone() for name, value in begun.objective.network.state_dict().items()}
 
 

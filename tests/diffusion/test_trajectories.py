@@ -6,10 +6,10 @@ import torch
 
 from malaria_diffusion.compute.randomness import Purpose, keyed_generator
 from malaria_diffusion.diffusion.config import ScheduleKind, Solver
-from malaria_diffusion.diffusion.model import Model
+from malaria_diffusion.diffusion.model import DiffusionModel
 from malaria_diffusion.diffusion.network.unet import build_network
 from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
-from malaria_diffusion.diffusion.sampling import sample, to_uint8
+from malaria_diffusion.diffusion.sampling import Denoiser, sample, to_uint8
 from malaria_diffusion.diffusion.trajectories import FRAMES, forward_trajectory, reverse_trajectory
 
 
@@ -72,7 +72,7 @@ def test_a_reverse_trajectory_leads_from_noise_to_the_sampled_image(
     assert len(states) == min(FRAMES, made + 1)
     noise = keyed_generator(5, Purpose.IMAGE, 0).standard_normal((3, 8, 8), dtype=np.float32)
     assert np.array_equal(states[0], to_uint8(torch.from_numpy(noise)).numpy())
-    image = sample(model.network, model.diffusion, np.array([label]), 8, settings, progress=False)[0]
+    image = sample(Denoiser(model.network, model.diffusion, 8), np.array([label]), settings, progress=False)[0]
     assert np.abs(states[made].astype(int) - image.astype(int)).max() <= 1
     assert not np.array_equal(states[0], states[made])
 
@@ -81,10 +81,10 @@ def test_a_guided_reverse_trajectory_is_of_the_guided_image(model, sampling_para
     training = model.lineage.training.model_copy(update={"label_dropout": 0.1})
     lineage = model.lineage.model_copy(update={"training": training})
     network = build_network(lineage.network, lineage.size, 2, unconditional=True)
-    guided = Model(network.eval(), model.diffusion, lineage)
+    guided = DiffusionModel(network.eval(), model.diffusion, lineage)
     settings = sampling_parameters.model_copy(update={"guidance": 3.0, "seed": 1})
     states = reverse_trajectory(guided, 1, settings)
-    image = sample(network, model.diffusion, np.array([1]), 8, settings, lineage.null_class, progress=False)[0]
+    image = guided.sample(np.array([1]), settings, progress=False)[0]
     assert np.abs(states[20].astype(int) - image.astype(int)).max() <= 1
     assert not np.array_equal(
         states[20], reverse_trajectory(guided, 1, settings.model_copy(update={"guidance": 1.0}))[20]

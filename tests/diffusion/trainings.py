@@ -133,7 +133,7 @@ def main():
             continue
         history.to_json(folder / f"history {rank}", double_precision=15)
         if "sampling" in job:
-            from malaria_diffusion.diffusion.sampling import sample
+            from malaria_diffusion.diffusion.sampling import Denoiser, sample
             from malaria_diffusion.diffusion.training.objective import Objective
 
             objective = Objective(process, network, parameters, SIZE, 2, torch.float32)
@@ -141,7 +141,7 @@ def main():
             with torch.no_grad():
                 diffusion = objective.diffusion
             sampling, labels = SamplingParameters(**job["sampling"]), np.arange(7) % 2
-            images = sample(objective.network, diffusion, labels, SIZE, sampling, objective.null_class)
+            images = sample(Denoiser(objective.network, diffusion, SIZE, objective.null_class), labels, sampling)
             np.save(folder / f"images {rank}.npy", images)
 
 

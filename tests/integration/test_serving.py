@@ -13,8 +13,8 @@ import pytest
 
 from malaria_diffusion.classifier.classifier import predict
 from malaria_diffusion.diffusion.config import SamplingParameters
-from malaria_diffusion.diffusion.model import load_model
-from malaria_diffusion.diffusion.sampling import sample
+from malaria_diffusion.diffusion.model import DiffusionModel
+from malaria_diffusion.diffusion.sampling import Denoiser, sample
 
 from ..projects import ROOT, SCRIPTS, TINY, make_project
 from .servers import free_port, running
@@ -105,7 +105,7 @@ def test_the_classifier_takes_images_of_any_size(served):
 
 
 def test_the_ddpm_answers_with_the_library_s_images(study, served):
-    model = load_model(study.folder / "data/06_models/ddpm")
+    model = DiffusionModel.load(study.folder / "data/06_models/ddpm")
     rows = [("Uninfected", 3, 5), ("Parasitized", 1, 0)]
     expected = []
     for label, count, seed in rows:
@@ -114,7 +114,7 @@ def test_the_ddpm_answers_with_the_library_s_images(study, served):
             guidance=1, batch_size=2, precision="float32", device="cpu",
         )  # fmt: skip
         labels = np.full(count, model.lineage.class_names.index(label))
-        expected.append(sample(model.network, model.diffusion, labels, 16, parameters, progress=False))
+        expected.append(sample(Denoiser(model.network, model.diffusion, 16), labels, parameters, progress=False))
     request = {"dataframe_split": {"columns": ["label", "count", "seed"], "data": rows}}
     answer = np.array(served("ddpm", request))
     assert answer.shape == (4, 16, 16, 3)

@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from malaria_diffusion.cells.fingerprint import fingerprint_names
-from malaria_diffusion.diffusion.model import Lineage, model_from_weights, save_model
+from malaria_diffusion.diffusion.model import DiffusionModel, Lineage
 from malaria_diffusion.diffusion.network.unet import build_network
 
 from ..projects import ROOT, TINY, make_project
@@ -34,14 +34,14 @@ def untrained_model():
     torch.manual_seed(0)
     network = build_network(lineage.network, lineage.size, 2, lineage.null_class is not None)
     weights = {f"network.{name}": value for name, value in network.state_dict().items()}
-    return model_from_weights(weights, lineage, weights)
+    return DiffusionModel.from_weights(weights, lineage, weights)
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     project = make_project(tmp_path_factory.mktemp("project"))
     (project.folder / "data/01_raw/phantom_cells.zip").unlink()
-    save_model(untrained_model(), project.folder / "data/06_models/ddpm")
+    untrained_model().save(project.folder / "data/06_models/ddpm")
     return project
 
 

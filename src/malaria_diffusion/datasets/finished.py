@@ -61,6 +61,43 @@ class FinishedPath(AbstractDataset[Path, Path]):
         return {"filepath": self._filepath}
 
 
+class ShippedPath(FinishedPath):
+    """A file or folder that comes with the repository, until a run has made one of its own.
+
+    Only what a run has made counts as existing, so that whoever asks for missing outputs gets one of their own.
+
+    Args:
+        filepath: As of `FinishedPath`.
+        shipped: Where, under "path", the one lies that is read meanwhile.
+        cache: As of `FinishedPath`.
+        metadata: For kedro viz.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        shipped: dict[str, str],
+        cache: dict[str, str] = CACHE,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(filepath=filepath, cache=cache, metadata=metadata)
+        self._shipped = Path(shipped["path"])
+
+    def load(self) -> Path:
+        """The path.
+
+        Raises:
+            DatasetError: neither is there.
+        """
+        return self._shipped if self.is_shipped else super().load()
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether the one of the repository is read."""
+        return not self._exists() and self._shipped.exists()
+
+
 class MemoryMap(AbstractDataset[NDArray[np.uint8], NDArray[np.uint8]]):
     """Images, uint8, ... x 3 x S x S, in an .npy file, loaded as a read-only memory map and never copied."""
 

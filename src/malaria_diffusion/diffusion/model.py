@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Self
 
+import numpy as np
 import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from malaria_diffusion.compute.distributed import Processes
 from malaria_diffusion.config import Parameters
 from malaria_diffusion.diffusion.config import (
     Clipping,
     NetworkParameters,
     ProcessParameters,
+    SamplingParameters,
     ScheduleKind,
     TrainingParameters,
 )
 from malaria_diffusion.diffusion.network.unet import PatchUNet, build_network
 from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
 from malaria_diffusion.diffusion.process.schedule import LearnedSchedule, schedule_from_betas, schedule_from_parameters
-from malaria_diffusion.diffusion.sampling import solver_config
+from malaria_diffusion.diffusion.sampling import Denoiser, sample, solver_config
 from malaria_diffusion.diffusion.training.checkpoint import select
 from malaria_diffusion.errors import UserError
 
@@ -80,7 +85,8 @@ class Lineage(Parameters):
         return len(self.class_names) if self.training.label_dropout else None
 
 
-class Model(NamedTuple):
+@dataclass(frozen=True)
+class DiffusionModel:
     """A network ready to sample from, the process it was trained for, and where it comes from.
 
     Attributes:
@@ -95,59 +101,81 @@ class Model(NamedTuple):
     lineage: Lineage
     guide: PatchUNet | None = None
 
+    @classmethod
+    def from_weights(
+        cls, weights: dict[str, Tensor], lineage: Lineage, guide_weights: dict[str, Tensor] | None = None
+    ) -> Self:
+        """With the (averaged) weights of a training, and those to guide by if the lineage says there are any."""
+        network = _network(weights, lineage)
+        schedule = schedule_from_parameters(lineage.process)
+        if lineage.process.schedule is ScheduleKind.LEARNED:
+            learned = LearnedSchedule(schedule)
+            learned.load_state_dict(select(weights, "schedule."))
+            with torch.no_grad():
+                schedule = learned()
+        guide = None if guide_weights is None else _network(guide_weights, lineage)
+        return cls(network, GaussianDiffusion(schedule, lineage.process.prediction), lineage, guide)
 
-def model_from_weights(
-    weights: dict[str, Tensor], lineage: Lineage, guide_weights: dict[str, Tensor] | None = None
-) -> Model:
-    """A model with the (averaged) weights of a training, and those to guide by if the lineage says there are any."""
-    network = _network(weights, lineage)
-    schedule = schedule_from_parameters(lineage.process)
-    if lineage.process.schedule is ScheduleKind.LEARNED:
-        learned = LearnedSchedule(schedule)
-        learned.load_state_dict(select(weights, "schedule."))
-        with torch.no_grad():
-            schedule = learned()
-    guide = None if guide_weights is None else _network(guide_weights, lineage)
-    return Model(network, GaussianDiffusion(schedule, lineage.process.prediction), lineage, guide)
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote.
 
+        Raises:
+            UserError: there is no model, or a file of it is missing, damaged or of another model.
+        """
+        path = folder / LINEAGE
+        again = "put a good copy there, or export the model again with `kedro run --pipeline diffusion`"
+        if not path.exists():
+            raise UserError(f"{path}: no model here; train one with `kedro run --pipeline diffusion`")
+        try:
+            stored = json.loads(path.read_text())
+            expected = dict(stored.pop("sha256"))
+            lineage = Lineage.model_validate(stored)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}: not the lineage of a model ({error}); {again}") from error
+        for name, found in _checksums(folder, stored).items():
+            if found != expected.get(name):
+                raise UserError(f"{folder / name}: found sha256 {found}, {path} names {expected.get(name)}; {again}")
+        names = ["unet"] + ["guide"] * (lineage.training.guide_epochs is not None)
+        networks = [
+            PatchUNet.from_pretrained(folder / name, torch_dtype=torch.float32, local_files_only=True).eval()
+            for name in names
+        ]
+        config = DDPMScheduler.load_config(folder / "scheduler", local_files_only=True)
+        schedule = schedule_from_betas(torch.tensor(config["trained_betas"], dtype=torch.float64))
+        return cls(networks[0], GaussianDiffusion(schedule, lineage.process.prediction), lineage, *networks[1:])
 
-def save_model(model: Model, folder: Path) -> None:
-    """Write the model into `folder` as unet/, guide/ if it has one, scheduler/ and lineage.json."""
-    model.network.plain().save_pretrained(folder / "unet", safe_serialization=True)
-    if model.guide is not None:
-        model.guide.plain().save_pretrained(folder / "guide", safe_serialization=True)
-    DDPMScheduler.from_config(solver_config(model.diffusion, Clipping.STATIC)).save_pretrained(folder / "scheduler")
-    lineage = model.lineage.model_dump(mode="json")
-    (folder / LINEAGE).write_text(json.dumps(lineage | {"sha256": _checksums(folder, lineage)}, indent=1))
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        """Write into `folder`: unet/, guide/ if there is one, scheduler/ and lineage.json.
 
+        Args:
+            folder: Made if it is not there.
+            dtype: Of the stored weights; bfloat16 takes half the space and is read back as float32.
+        """
+        for name, network in (("unet", self.network), ("guide", self.guide)):
+            if network is not None:
+                plain = network.plain()
+                nn.Module.to(plain, dtype)  # diffusers' own is typed as something else
+                plain.save_pretrained(folder / name, safe_serialization=True)
+        DDPMScheduler.from_config(solver_config(self.diffusion, Clipping.STATIC)).save_pretrained(folder / "scheduler")
+        lineage = self.lineage.model_dump(mode="json")
+        (folder / LINEAGE).write_text(json.dumps(lineage | {"sha256": _checksums(folder, lineage)}, indent=1))
 
-def load_model(folder: Path) -> Model:
-    """Read what `save_model` wrote.
+    @property
+    def denoiser(self) -> Denoiser:
+        """What sampling needs to know."""
+        lineage = self.lineage
+        return Denoiser(self.network, self.diffusion, lineage.size, lineage.null_class, lineage.grey, self.guide)
 
-    Raises:
-        UserError: there is no model, or a file of it is missing, damaged or of another model.
-    """
-    path = folder / LINEAGE
-    again = "put a good copy there, or export the model again with `kedro run --pipeline diffusion`"
-    if not path.exists():
-        raise UserError(f"{path}: no model here; train one with `kedro run --pipeline diffusion`")
-    try:
-        stored = json.loads(path.read_text())
-        expected = dict(stored.pop("sha256"))
-        lineage = Lineage.model_validate(stored)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not the lineage of a model ({error}); {again}") from error
-    for name, found in _checksums(folder, stored).items():
-        if found != expected.get(name):
-            raise UserError(f"{folder / name}: found sha256 {found}, {path} names {expected.get(name)}; {again}")
-    names = ["unet"] + ["guide"] * (lineage.training.guide_epochs is not None)
-    networks = [
-        PatchUNet.from_pretrained(folder / name, torch_dtype=torch.float32, local_files_only=True).eval()
-        for name in names
-    ]
-    config = DDPMScheduler.load_config(folder / "scheduler", local_files_only=True)
-    schedule = schedule_from_betas(torch.tensor(config["trained_betas"], dtype=torch.float64))
-    return Model(networks[0], GaussianDiffusion(schedule, lineage.process.prediction), lineage, *networks[1:])
+    def sample(
+        self,
+        labels: NDArray[np.int64],
+        parameters: SamplingParameters,
+        progress: bool = True,
+        processes: Processes | None = None,
+    ) -> NDArray[np.uint8]:
+        """Generate one image for each of `labels`, uint8 (N, 3, S, S): see `sampling.sample`."""
+        return sample(self.denoiser, labels, parameters, progress, processes)
 
 
 def _network(weights: dict[str, Tensor], lineage: Lineage) -> PatchUNet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -77,18 +77,33 @@ def check_sampling(
         )
 
 
+class Denoiser(NamedTuple):
+    """What sampling needs to know of a network.
+
+    Attributes:
+        network: As of `build_network`.
+        diffusion: The process it was trained for.
+        size: Side of the images in pixels.
+        null_class: The class that stands for none, if the network knows one.
+        grey: The network was trained on grey images: the mean of the three channels goes into each of them.
+        guide: The network early in its training, to guide by; without one, `network` without the class guides.
+    """
+
+    network: nn.Module
+    diffusion: GaussianDiffusion
+    size: int
+    null_class: int | None = None
+    grey: bool = False
+    guide: nn.Module | None = None
+
+
 @torch.no_grad()
 def sample(
-    network: nn.Module,
-    diffusion: GaussianDiffusion,
+    denoiser: Denoiser,
     labels: NDArray[np.int64],
-    size: int,
     parameters: SamplingParameters,
-    null_class: int | None = None,
     progress: bool = True,
-    grey: bool = False,
     processes: Processes | None = None,
-    guide: nn.Module | None = None,
 ) -> NDArray[np.uint8]:
     """Generate one image for each of `labels`; several processes share the work and all get the result.
 
@@ -96,24 +111,22 @@ def sample(
     processes changes it.
 
     Args:
-        network: As of `build_network`.
-        diffusion: The process it was trained for.
+        denoiser: What generates.
         labels: Class of each image, (N,).
-        size: Side of the images.
         parameters: How.
-        null_class: The class that stands for none, if the network knows one.
         progress: Show a bar.
-        grey: The network was trained on grey images: the mean of the three channels goes into each of them.
         processes: Who shares the work; all of this run unless given.
-        guide: The network early in its training, to guide by; unless given, `network` without the class guides.
 
     Returns:
         uint8, (N, 3, size, size), RGB.
+
+    Raises:
+        UserError: see `check_sampling`, or images are not finite.
     """
     processes = processes or join_processes(resolve_device(parameters.device))
-    mine = processes.share(len(labels))
+    mine, size = processes.share(len(labels)), denoiser.size
     images = np.empty((len(mine), 3, size, size), dtype=np.uint8)
-    evaluations = parameters.evaluations or diffusion.timesteps
+    evaluations = parameters.evaluations or denoiser.diffusion.timesteps
     with tqdm(
         total=len(mine) * (evaluations + 1),
         desc=f"sampling ({parameters.solver})",
@@ -122,27 +135,19 @@ def sample(
     ) as bar:
         for start in range(mine.start, mine.stop, parameters.batch_size):
             part = range(start, min(start + parameters.batch_size, mine.stop))
-            for state in _states(network, diffusion, labels, part, size, parameters, null_class, guide):
+            for state in reverse_states(denoiser, labels, part, parameters):
                 x_t = state
                 bar.update(len(part))
             if not bool(x_t.isfinite().all()):
                 raise UserError(f"images {part.start} to {part.stop - 1} are not finite; set precision to float32")
-            images[part.start - mine.start : part.stop - mine.start] = to_uint8(x_t, grey).cpu().numpy()
+            images[part.start - mine.start : part.stop - mine.start] = to_uint8(x_t, denoiser.grey).cpu().numpy()
     return processes.concatenate(images)
 
 
 @torch.no_grad()
-def sample_states(
-    network: nn.Module,
-    diffusion: GaussianDiffusion,
-    labels: NDArray[np.int64],
-    size: int,
-    parameters: SamplingParameters,
-    null_class: int | None = None,
-    guide: nn.Module | None = None,
-) -> list[Tensor]:
+def sample_states(denoiser: Denoiser, labels: NDArray[np.int64], parameters: SamplingParameters) -> list[Tensor]:
     """Every state on the way of one batch: pure noise first, the images last; (N, 3, size, size) each."""
-    return list(_states(network, diffusion, labels, range(len(labels)), size, parameters, null_class, guide))
+    return list(reverse_states(denoiser, labels, range(len(labels)), parameters))
 
 
 def to_uint8(images: Tensor, grey: bool = False) -> Tensor:
@@ -172,17 +177,11 @@ def fast_solver(
     return scheduler
 
 
-def _states(
-    network: nn.Module,
-    diffusion: GaussianDiffusion,
-    all_labels: NDArray[np.int64],
-    indices: range,
-    size: int,
-    parameters: SamplingParameters,
-    null_class: int | None,
-    guide: nn.Module | None = None,
+def reverse_states(
+    denoiser: Denoiser, all_labels: NDArray[np.int64], indices: range, parameters: SamplingParameters
 ) -> Iterator[Tensor]:
     """Walk the reverse process of the images `indices` and yield each state."""
+    network, diffusion, size, null_class, _, guide = denoiser
     check_sampling(parameters, diffusion.timesteps, null_class, guide is not None)
     device = resolve_device(parameters.device)
     dtype = resolve_precision(parameters.precision, device)

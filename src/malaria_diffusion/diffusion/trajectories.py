@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.compute.randomness import Purpose, keyed_generator
 from malaria_diffusion.diffusion.config import SamplingParameters
-from malaria_diffusion.diffusion.model import Model
+from malaria_diffusion.diffusion.model import DiffusionModel
 from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
 from malaria_diffusion.diffusion.sampling import sample_states, to_uint8
 
@@ -38,7 +38,9 @@ def forward_trajectory(
     return states
 
 
-def reverse_trajectory(model: Model, label: int, parameters: SamplingParameters) -> dict[int, NDArray[np.uint8]]:
+def reverse_trajectory(
+    model: DiffusionModel, label: int, parameters: SamplingParameters
+) -> dict[int, NDArray[np.uint8]]:
     """The states of one generated image at evenly spaced evaluations, from pure noise to the image.
 
     Of a model of grey images they are grey.
@@ -46,9 +48,6 @@ def reverse_trajectory(model: Model, label: int, parameters: SamplingParameters)
     Returns:
         uint8 (3, S, S) by number of network evaluations made.
     """
-    lineage = model.lineage
-    states = sample_states(
-        model.network, model.diffusion, np.array([label]), lineage.size, parameters, lineage.null_class, model.guide
-    )
+    states = sample_states(model.denoiser, np.array([label]), parameters)
     chosen = np.linspace(0, len(states) - 1, FRAMES).round().astype(int)
-    return {int(step): to_uint8(states[step], lineage.grey)[0].cpu().numpy() for step in chosen}
+    return {int(step): to_uint8(states[step], model.lineage.grey)[0].cpu().numpy() for step in chosen}

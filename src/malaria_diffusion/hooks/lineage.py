@@ -87,7 +87,7 @@ class LineageHooks:
 
 
 def _lineage(given: Any) -> dict[str, Any] | None:
-    """Of a model's folder, or what is one already; None of a folder without, about which `load_model` says more."""
+    """Of a model's folder, or what is one already; None of a folder without, of which `load` says more."""
     if isinstance(given, dict):
         return given
     try:

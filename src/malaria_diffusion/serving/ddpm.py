@@ -17,13 +17,13 @@ from malaria_diffusion.errors import UserError
 from malaria_diffusion.serving.registry import Version, sha256_of, unpack
 
 if TYPE_CHECKING:
-    from malaria_diffusion.diffusion.model import Model
+    from malaria_diffusion.diffusion.model import DiffusionModel
 
 
 class ServedDDPM:
     """Requests for images of a class to images; the same request always gets the same images."""
 
-    def __init__(self, model: Model, sampling: dict[str, Any]) -> None:
+    def __init__(self, model: DiffusionModel, sampling: dict[str, Any]) -> None:
         self._model = model
         self._sampling = sampling
 
@@ -43,9 +43,8 @@ class ServedDDPM:
             pydantic.ValidationError: a count or seed is out of range, or the solver's settings contradict each other.
         """
         from malaria_diffusion.compute.distributed import Processes
-        from malaria_diffusion.diffusion.sampling import sample
 
-        network, diffusion, lineage, guide = self._model
+        lineage = self._model.lineage
         rows = model_input[["label", "count", "seed"]].itertuples(index=False, name=None)
         planned = []  # everything is checked before anything is generated
         for label, count, seed in rows:
@@ -54,18 +53,8 @@ class ServedDDPM:
             parameters = SamplingParameters(count=int(count), seed=int(seed), **self._sampling)
             planned.append((np.full(int(count), lineage.class_names.index(label)), parameters))
         generated = [
-            sample(
-                network,
-                diffusion,
-                labels,
-                lineage.size,
-                parameters,
-                lineage.null_class,
-                progress=False,
-                grey=lineage.grey,
-                processes=Processes(0, 1),  # whoever asks, asks one process
-                guide=guide,
-            )
+            # whoever asks, asks one process
+            self._model.sample(labels, parameters, progress=False, processes=Processes(0, 1))
             for labels, parameters in planned
         ]
         return np.concatenate(generated).transpose(0, 2, 3, 1)
@@ -73,17 +62,17 @@ class ServedDDPM:
 
 def _load_pyfunc(path: str) -> ServedDDPM:
     """What MLflow calls to load the model."""
-    from malaria_diffusion.diffusion.model import load_model
+    from malaria_diffusion.diffusion.model import DiffusionModel
 
     folder, sampling = unpack(path)
-    return ServedDDPM(load_model(folder), sampling)
+    return ServedDDPM(DiffusionModel.load(folder), sampling)
 
 
 def ddpm_version(folder: Path, sampling: SamplingParameters) -> Version:
     """What to register of a trained DDPM.
 
     Args:
-        folder: As `save_model` leaves it.
+        folder: As `DiffusionModel.save` leaves it.
         sampling: How a served model generates; `count` and `seed` are the request's.
     """
     lineage_file = folder / "lineage.json"

@@ -18,14 +18,14 @@ from malaria_diffusion.questions.fidelity.measure import Side, neighbour_scores
 
 if TYPE_CHECKING:
     from malaria_diffusion.diffusion.config import SamplingParameters
-    from malaria_diffusion.diffusion.model import Model
+    from malaria_diffusion.diffusion.model import DiffusionModel
 
 # the share of the best recall that a scale must keep
 KEPT_RECALL = 0.9
 
 
 def guidance_table(
-    model: Model,
+    model: DiffusionModel,
     guidances: Sequence[float],
     labels: NDArray[np.int64],
     sampling: SamplingParameters,
@@ -53,7 +53,6 @@ def guidance_table(
     Raises:
         UserError: a model with neither label dropout nor a guide, no or impossible scales, or too few cells of a class.
     """
-    from malaria_diffusion.diffusion.sampling import sample
     from malaria_diffusion.diffusion.training.quality import QualityMeasure
 
     null_class = model.lineage.null_class
@@ -74,16 +73,7 @@ def guidance_table(
     rows = []
     for scale in guidances:
         chosen = sampling.model_copy(update={"guidance": float(scale)})
-        images = sample(
-            model.network,
-            model.diffusion,
-            labels,
-            model.lineage.size,
-            chosen,
-            null_class,
-            grey=model.lineage.grey,
-            guide=model.guide,
-        )
+        images = model.sample(labels, chosen)
         distances, recalls = [], []
         for label, measure in measures.items():
             drawn, real = images[labels == label], reference[reference_labels == label]

@@ -73,11 +73,9 @@ class Watch:
             device=self.parameters.device,
         )
         size = int(self.data.cells.shape[-1])
-        with torch.no_grad():
-            diffusion = objective.diffusion
-        images = sample(
-            objective.network, diffusion, self.sampled_labels, size, sampling, progress=False, grey=self.data.grey
-        )
+        with torch.no_grad():  # a learned schedule is computed from weights
+            denoiser = objective.denoiser(size, self.data.grey)
+        images = sample(denoiser, self.sampled_labels, sampling, progress=False)
         return images, self.measure.distance(images)
 
     @cached_property

@@ -13,10 +13,11 @@ from malaria_diffusion.diffusion.config import (
     TrainingParameters,
 )
 from malaria_diffusion.diffusion.network.compiled import quick_attention
-from malaria_diffusion.diffusion.network.unet import build_network
+from malaria_diffusion.diffusion.network.unet import PatchUNet, build_network
 from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
 from malaria_diffusion.diffusion.process.loss import prior_term, training_loss
 from malaria_diffusion.diffusion.process.schedule import LearnedSchedule, schedule_from_parameters
+from malaria_diffusion.diffusion.sampling import Denoiser
 from malaria_diffusion.diffusion.training.data import Batch
 from malaria_diffusion.errors import UserError
 
@@ -61,6 +62,10 @@ class Objective(nn.Module):
         if self._fixed.betas.device != device:
             self._fixed = self._fixed.to(device)
         return GaussianDiffusion(self._fixed, self._prediction)
+
+    def denoiser(self, size: int, grey: bool, guide: PatchUNet | None = None) -> Denoiser:
+        """What sampling needs to know of the network as it is now."""
+        return Denoiser(self.network, self.diffusion, size, self.null_class, grey, guide)
 
     def forward(self, batch: Batch) -> Tensor:
         """Loss of each sample, (B,), see `training_loss`; the bound with L_T, so that a schedule learns its end."""

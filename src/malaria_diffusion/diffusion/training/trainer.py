@@ -103,7 +103,7 @@ def train(
         TrainingError: the data do not fit the parameters, or the loss is not finite.
         CheckpointError: the checkpoint is damaged, is of another training, or cannot be written.
     """
-    with _Run(data, process, network_parameters, parameters, folder) as run:
+    with Trainer(data, process, network_parameters, parameters, folder) as run:
         run.resume()
         run.check_guide()
         total = parameters.epochs * run.feed.steps_per_epoch
@@ -236,7 +236,7 @@ def load_averaged(
     return objective.eval().requires_grad_(False)
 
 
-class _Run:
+class Trainer:
     """One training: its state, and what changes it."""
 
     def __init__(
@@ -296,6 +296,7 @@ class _Run:
 
     @property
     def images_seen(self) -> int:
+        """Training images so far."""
         return self.step * self.parameters.batch_size
 
     @property
@@ -305,10 +306,12 @@ class _Run:
 
     @property
     def path(self) -> Path:
+        """Of the checkpoint."""
         return self.folder / CHECKPOINT
 
     @property
     def table(self) -> pd.DataFrame:
+        """The history, see `train`."""
         measured = ["val_loss", "kernel_distance"] + (["ema_decay"] if len(self.averages) > 1 else [])
         return pd.DataFrame(self.history).astype(dict.fromkeys(measured, float))
 

@@ -137,7 +137,7 @@ def export_ddpm(ddpm_checkpoint: dict[str, Any], training_plan: dict[str, Any], 
     """Write the best averaged weights in diffusers' format, with their lineage."""
     from malaria_diffusion.compute.device import resolve_device
     from malaria_diffusion.compute.distributed import join_processes
-    from malaria_diffusion.diffusion.model import Lineage, model_from_weights, save_model
+    from malaria_diffusion.diffusion.model import DiffusionModel, Lineage
     from malaria_diffusion.diffusion.training.trainer import load_best_weights, load_guide_weights
 
     trained = workspace / "ddpm" / ddpm_checkpoint["identity"]
@@ -152,29 +152,20 @@ def export_ddpm(ddpm_checkpoint: dict[str, Any], training_plan: dict[str, Any], 
     if processes.is_main:
         shutil.rmtree(folder, ignore_errors=True)
         guide = None if lineage.training.guide_epochs is None else load_guide_weights(trained)
-        save_model(model_from_weights(best.weights, lineage, guide), folder)
+        DiffusionModel.from_weights(best.weights, lineage, guide).save(folder)
     processes.wait()
     return folder
 
 
 def sample_cells(ddpm: Path, sampling: SamplingParameters) -> tuple[NDArray[np.uint8], pd.DataFrame, dict[str, Any]]:
     """Generate cells with the stored model; needs neither training nor the cells it was trained on."""
-    from malaria_diffusion.diffusion.model import load_model
-    from malaria_diffusion.diffusion.sampling import labels_to_sample, sample
+    from malaria_diffusion.diffusion.model import DiffusionModel
+    from malaria_diffusion.diffusion.sampling import labels_to_sample
 
-    model = load_model(ddpm)
+    model = DiffusionModel.load(ddpm)
     lineage = model.lineage
     labels = labels_to_sample(sampling.count, lineage.class_names)
-    images = sample(
-        model.network,
-        model.diffusion,
-        labels,
-        lineage.size,
-        sampling,
-        lineage.null_class,
-        grey=lineage.grey,
-        guide=model.guide,
-    )
+    images = model.sample(labels, sampling)
     table = pd.DataFrame(
         {
             "index": np.arange(len(labels)),
@@ -204,10 +195,10 @@ def measure_bound(
     """
     from malaria_diffusion.compute.device import resolve_device
     from malaria_diffusion.diffusion.bound import variational_bound
-    from malaria_diffusion.diffusion.model import load_model
+    from malaria_diffusion.diffusion.model import DiffusionModel
     from malaria_diffusion.diffusion.process.schedule import schedule_ends
 
-    model = load_model(ddpm)
+    model = DiffusionModel.load(ddpm)
     test = cell_table.loc[cell_table["split"] == "test", "label"]
     per_class = max(1, per_class_number(bound.images, test.to_frame()))
     rows = balanced_rows(test, per_class, np.random.default_rng(bound.seed))
@@ -245,10 +236,10 @@ def draw_process(
     cells: NDArray[np.uint8], cell_table: pd.DataFrame, ddpm: Path, sampling: SamplingParameters
 ) -> Figure:
     """Figure 1: noise added to a cell of the test people step by step, and removed again by the network."""
-    from malaria_diffusion.diffusion.model import load_model
+    from malaria_diffusion.diffusion.model import DiffusionModel
     from malaria_diffusion.diffusion.trajectories import forward_trajectory, reverse_trajectory
 
-    model = load_model(ddpm)
+    model = DiffusionModel.load(ddpm)
     row = int(np.flatnonzero(cell_table["split"] == "test")[0])
     label = cell_table["label"].iloc[row]
     forward = forward_trajectory(model.diffusion, cells[row], sampling.seed)

@@ -27,9 +27,9 @@ def compare_guidance_scales(
     guidance: GuidanceParameters,
 ) -> pd.DataFrame:
     """Generate with each scale and say which one to put into diffusion.sampling.guidance."""
-    from malaria_diffusion.diffusion.model import load_model
+    from malaria_diffusion.diffusion.model import DiffusionModel
 
-    model = load_model(ddpm)
+    model = DiffusionModel.load(ddpm)
     names = model.lineage.class_names
     rng = np.random.default_rng(sampling.seed)
     sides = {}

@@ -64,10 +64,10 @@ def attack_membership(
     compared_rows is an input so that a model that is refused is not attacked.
     """
     from malaria_diffusion.compute.device import resolve_device, resolve_precision
-    from malaria_diffusion.diffusion.model import load_model
+    from malaria_diffusion.diffusion.model import DiffusionModel
     from malaria_diffusion.questions.privacy.membership import membership_attack
 
-    model, device = load_model(ddpm), resolve_device(sampling.device)
+    model, device = DiffusionModel.load(ddpm), resolve_device(sampling.device)
     rows = {side: np.flatnonzero(mask) for side, mask in _sides(cell_table).items()}
     return membership_attack(
         model.network,

@@ -98,16 +98,7 @@ def cells_of_small_ddpm(
     if training.guide_epochs is not None:
         guide = copy.deepcopy(objective.network)
         guide.load_state_dict(select(load_guide_weights(place), "network."))
-    images = sample(
-        objective.network,
-        objective.diffusion,
-        labels,
-        size,
-        sampling,
-        objective.null_class,
-        grey=data.grey,
-        guide=guide,
-    )
+    images = sample(objective.denoiser(size, data.grey, guide), labels, sampling)
     with whole(generated) as beside:
         write_array(beside, images)
     return images

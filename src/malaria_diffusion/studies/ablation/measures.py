@@ -137,8 +137,10 @@ class Yardstick:
         objective.to(device)
         diffusion, size = objective.diffusion, int(data.cells.shape[-1])
 
+        denoiser = objective.denoiser(size, data.grey)
+
         def generate(labels: NDArray[np.int64], sampling: SamplingParameters) -> NDArray[np.uint8]:
-            return sample(objective.network, diffusion, labels, size, sampling, objective.null_class, grey=data.grey)
+            return sample(denoiser, labels, sampling)
 
         quick = {"solver": Solver.DPM_SOLVER, "evaluations": WARM_UP_EVALUATIONS}
         generate(labels[: sampling.batch_size], sampling.model_copy(update=quick))
