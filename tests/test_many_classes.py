@@ -14,6 +14,7 @@ from malaria_diffusion.figures.dataset import dataset_figure
 from malaria_diffusion.figures.diffusion import beside, sheet
 from malaria_diffusion.figures.validation import confusion_matrix
 from malaria_diffusion.questions.acquisition.measure import KEPT_COLUMNS, associations_kept
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.comparison import MOST_CLASSES, compared_groups
 
 NAMES = [f"species {number:03}" for number in range(100)]
@@ -79,7 +80,7 @@ def test_without_a_positive_class_metrics_are_means_over_classes_and_scores_of_t
     table = pd.DataFrame({"label": np.array(names)[truth], "person": rng.integers(40, size=400).astype(str)})
     predictions = prediction_table(table, np.arange(400), probabilities, names, None)
     np.testing.assert_allclose(predictions["probability"], probabilities[np.arange(400), truth])
-    found = classification_metrics(predictions, None, 200, 0.95, 0)
+    found = classification_metrics(predictions, None, Bootstrap(200, 0.95, np.random.default_rng(0)))
     answers = predictions["label"], predictions["predicted"]
     assert found["balanced_accuracy"]["value"] == pytest.approx(balanced_accuracy_score(*answers))
     assert found["macro_f1"]["value"] == pytest.approx(f1_score(*answers, average="macro"))
@@ -89,7 +90,7 @@ def test_without_a_positive_class_metrics_are_means_over_classes_and_scores_of_t
 
 def test_without_a_positive_class_no_factor_goes_with_it():
     nothing = pd.DataFrame()
-    kept = associations_kept(nothing, nothing, nothing, None, 100, 0.95, 0)
+    kept = associations_kept(nothing, nothing, nothing, None, Bootstrap(100, 0.95, np.random.default_rng(0)))
     assert list(kept.columns) == KEPT_COLUMNS
     assert kept.empty
 

@@ -17,6 +17,7 @@ from malaria_diffusion.classifier.metrics import (
     reliability,
 )
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 
 
 def predictions(rng, people=30, cells=20, right=0.9, of_person=0.0):
@@ -37,7 +38,7 @@ def predictions(rng, people=30, cells=20, right=0.9, of_person=0.0):
 
 
 def measure(table, resamples=300, seed=0):
-    return classification_metrics(table, "ill", resamples, 0.95, seed)
+    return classification_metrics(table, "ill", Bootstrap(resamples, 0.95, np.random.default_rng(seed)))
 
 
 def test_values_are_those_of_scikit_learn():
@@ -174,7 +175,7 @@ def synthetic_like(table, right, rng):
 def test_recognition_is_compared_with_that_of_real_cells(right, verdict):
     rng = np.random.default_rng(0)
     real = predictions(rng, people=200, cells=100)
-    found = recognised_as_intended(real, synthetic_like(real, right, rng), 300, 0.95, rng).set_index("group")
+    found = recognised_as_intended(real, synthetic_like(real, right, rng), Bootstrap(300, 0.95, rng)).set_index("group")
     assert found["verdict"].tolist() == [verdict] * 3
     assert found.loc["all", "real"] == (real["label"] == real["predicted"]).mean()
     assert ((found["low"] <= found["difference"]) & (found["difference"] <= found["high"])).all()
@@ -185,5 +186,5 @@ def test_recognition_is_compared_with_that_of_real_cells(right, verdict):
 def test_few_people_cannot_tell():
     rng = np.random.default_rng(1)
     real = predictions(rng, people=8, cells=50, of_person=0.1)
-    found = recognised_as_intended(real, synthetic_like(real, 0.9, rng), 300, 0.95, rng)
+    found = recognised_as_intended(real, synthetic_like(real, 0.9, rng), Bootstrap(300, 0.95, rng))
     assert found["verdict"].iloc[0] == "cannot tell"

@@ -18,7 +18,7 @@ from malaria_diffusion.questions.acquisition.measure import (
     name_factors,
 )
 from malaria_diffusion.questions.descriptors.describe import IMAGE_FACTORS
-from malaria_diffusion.questions.descriptors.measure import person_weights
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 
 ILL, HEALTHY = "ill", "healthy"
 
@@ -45,7 +45,7 @@ def synthetic_side(rng, number=300, **effects):
 
 
 def explained(unseen, floor, synthetic, resamples=200):
-    return explained_by_factors(unseen, floor, synthetic, ILL, resamples, 0.95, 0)
+    return explained_by_factors(unseen, floor, synthetic, ILL, Bootstrap(resamples, 0.95, np.random.default_rng(0)), 0)
 
 
 def rows(table, **values):
@@ -136,7 +136,8 @@ def test_intervals_hold_chance_about_as_often_as_documented():
         values = rng.normal(size=30)[unit] + rng.normal(0, 0.3, 300)
         truth = rng.random(300) < rng.random(30)[unit]
         score, fold = factors._scores(values[:, None], truth, unit.astype(str), seed)
-        _, low, high = factors._ordered(score, truth, fold, unit.astype(str), person_weights(unit, 200, rng), 0.95)
+        bootstrap = Bootstrap(200, 0.95, rng)
+        _, low, high = factors._ordered(score, truth, fold, unit.astype(str), bootstrap.weights(unit), bootstrap)
         held += low <= 0.5 <= high
         above += low > 0.5
     assert held >= 45  # of 88%, all but one in a thousand
@@ -147,7 +148,7 @@ def test_pairs_are_ordered_as_the_library_says():
     rng = np.random.default_rng(4)
     unit, truth = rng.integers(12, size=200).astype(str), rng.random(200) < 0.4
     score, fold = rng.integers(0, 9, 200) + truth, np.zeros(200, dtype=int)
-    weight = person_weights(unit, 50, rng)
+    weight = Bootstrap(50, 0.95, rng).weights(unit)
     auc, low, high = factors._ordered(score, truth, fold, unit, weight, 0.9)
     assert auc == pytest.approx(roc_auc_score(truth, score))
     drawn = [roc_auc_score(truth, score, sample_weight=row) for row in weight]
@@ -168,7 +169,7 @@ def test_pairs_are_ordered_as_the_library_says():
 def test_errors_alone_are_explained_as_among_the_other_targets():
     unseen, floor = side(np.random.default_rng(0), hue=1.0), side(np.random.default_rng(1))
     every = explained(unseen, floor, synthetic_side(np.random.default_rng(2)))
-    alone = explained_errors(unseen, 200, 0.95, 0)
+    alone = explained_errors(unseen, Bootstrap(200, 0.95, np.random.default_rng(0)), 0)
     pd.testing.assert_frame_equal(alone.table, rows(every.table, target=factors.ERROR).reset_index(drop=True))
     assert set(alone.untestable["target"]) <= {factors.ERROR}
 
@@ -200,7 +201,13 @@ def test_fewer_people_than_needed():
     assert list(found.table.columns) == ["target", "factor", "scope", "cells", "people", "auc", "low", "high"]
     assert found.untestable["reason"].str.contains("4 people").any()
     with pytest.raises(UserError, match="of 1 people"):
-        associations_kept(side(rng, people=1), side(rng, people=1), synthetic_side(rng), ILL, 200, 0.95, 0)
+        associations_kept(
+            side(rng, people=1),
+            side(rng, people=1),
+            synthetic_side(rng),
+            ILL,
+            Bootstrap(200, 0.95, np.random.default_rng(0)),
+        )
 
 
 def test_cliffs_delta_is_the_mann_whitney_statistic():
@@ -221,7 +228,9 @@ def test_planted_exaggeration_loss_and_keeping_are_recognised():
         rng = np.random.default_rng(seed)
         unseen, floor = side(rng, **real), side(rng, people=60, **real)
         synthetic = synthetic_side(rng, 800, hue=3.0, saturation=0.0, brightness=-0.8)
-        found = associations_kept(unseen, floor, synthetic, ILL, 200, 0.95, 0).set_index("factor")
+        found = associations_kept(
+            unseen, floor, synthetic, ILL, Bootstrap(200, 0.95, np.random.default_rng(0))
+        ).set_index("factor")
         verdicts.append(found["verdict"])
     rates = {name: part.value_counts(normalize=True) for name, part in pd.DataFrame(verdicts).items()}
     assert rates["hue"]["exaggerates"] == 1
@@ -232,7 +241,10 @@ def test_planted_exaggeration_loss_and_keeping_are_recognised():
     for name in ("real", "floor", "synthetic", "difference"):
         assert ((found[f"{name}_low"] <= found[name]) & (found[name] <= found[f"{name}_high"])).all()
     pd.testing.assert_frame_equal(
-        found, associations_kept(unseen, floor, synthetic, ILL, 200, 0.95, 0).set_index("factor")
+        found,
+        associations_kept(unseen, floor, synthetic, ILL, Bootstrap(200, 0.95, np.random.default_rng(0))).set_index(
+            "factor"
+        ),
     )
 
 
@@ -264,13 +276,13 @@ def test_a_class_missing_on_a_side_is_refused():
     for name in sides:
         lacking = sides | {name: sides[name].assign(label=HEALTHY)}
         with pytest.raises(UserError, match="0 of"):
-            associations_kept(*lacking.values(), ILL, 200, 0.95, 0)
+            associations_kept(*lacking.values(), ILL, Bootstrap(200, 0.95, np.random.default_rng(0)))
 
 
 def test_the_figure_shows_what_could_be_tested():
     rng = np.random.default_rng(10)
     unseen, floor, synthetic = side(rng), side(rng), synthetic_side(rng, 100)
-    kept = associations_kept(unseen, floor, synthetic, ILL, 200, 0.95, 0)
+    kept = associations_kept(unseen, floor, synthetic, ILL, Bootstrap(200, 0.95, np.random.default_rng(0)))
     found = explained(unseen, floor, synthetic, 100).table
     figure = acquisition_factors(found, kept, "Factors")
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [ALL_IMAGE_FACTORS, *IMAGE_FACTORS[::-1]]

@@ -8,7 +8,8 @@ from scipy import stats
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.questions.descriptors import measure as descriptor_tests
 from malaria_diffusion.questions.descriptors.figure import association_matrices, descriptor_distributions
-from malaria_diffusion.questions.descriptors.measure import associations, distance_tests, person_weights, two_groups
+from malaria_diffusion.questions.descriptors.measure import associations, distance_tests, two_groups
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 
 CLASSES = ("healthy", "ill")
 
@@ -68,7 +69,7 @@ def test_rank_p_is_calibrated_for_new_people_whereas_p_is_not(monkeypatch):
     for _ in range(40):
         described, cells = sides(rng)
         described = {name: table[["hue", "empty"]] for name, table in described.items()}
-        table = rows(distance_tests(described, cells, 100, 0.95, rng), group="all").iloc[0]
+        table = rows(distance_tests(described, cells, Bootstrap(100, 0.95, rng)), group="all").iloc[0]
         ranks.append(table["rank_p"])
         ps.append(table["p"])
     assert (np.array(ranks) <= 0.1).sum() <= stats.binom.ppf(0.9995, 40, 0.1)
@@ -79,7 +80,7 @@ def test_rank_p_is_calibrated_for_new_people_whereas_p_is_not(monkeypatch):
 def test_the_class_that_differs_is_found():
     rng = np.random.default_rng(2)
     described, cells = sides(rng, synthetic={"shift": 1.5})
-    table = distance_tests(described, cells, 100, 0.95, rng)
+    table = distance_tests(described, cells, Bootstrap(100, 0.95, rng))
     ill = rows(table, descriptor="hue", group="ill").iloc[0]
     healthy = rows(table, descriptor="hue", group="healthy").iloc[0]
     assert ill["rank_p_adjusted"] < 0.05
@@ -105,7 +106,7 @@ def test_weighted_statistics_are_those_of_the_repeated_samples():
 def test_distances_and_adjusted_p_are_the_libraries():
     rng = np.random.default_rng(4)
     described, cells = sides(rng, synthetic={"shift": 0.5})
-    table = distance_tests(described, cells, 100, 0.95, rng)
+    table = distance_tests(described, cells, Bootstrap(100, 0.95, rng))
     row = rows(table, descriptor="texture", group="all").iloc[0]
     real, floor, synthetic = (described[name]["texture"] for name in ("real", "floor", "synthetic"))
     scale = real.std(ddof=0)
@@ -122,7 +123,7 @@ def test_intervals_are_over_people():
     widths = []
     for spread in (0.0, 1.5):
         described, cells = sides(rng, real={"spread": spread})
-        row = rows(distance_tests(described, cells, 200, 0.95, rng), descriptor="hue", group="all").iloc[0]
+        row = rows(distance_tests(described, cells, Bootstrap(200, 0.95, rng)), descriptor="hue", group="all").iloc[0]
         widths.append(row["high"] - row["low"])
     assert widths[1] > 1.5 * widths[0]
 
@@ -138,7 +139,7 @@ def test_groups_of_people_are_disjoint_and_as_large_as_the_unseen_one():
         assert set(names[one == 0]) & first == set()
     one, other = two_groups(others, unseen, 50, rng)  # 8 of 11 people: half of them at most
     assert {len(set(np.concatenate([others, unseen])[row > 0])) for row in one} == {5}
-    weight = person_weights(unseen, 300, rng)
+    weight = Bootstrap(300, 0.95, rng).weights(unseen)
     assert (weight.reshape(300, 3, 4) == weight.reshape(300, 3, 4)[:, :, :1]).all()
     assert (weight[:, ::4].sum(axis=1) == 3).all()
 
@@ -146,7 +147,7 @@ def test_groups_of_people_are_disjoint_and_as_large_as_the_unseen_one():
 def test_associations_find_the_pair_that_came_apart():
     rng = np.random.default_rng(7)
     described, cells = sides(rng, synthetic={"slope": -1.0})
-    found = associations(described, cells, 100, 0.95, rng)
+    found = associations(described, cells, Bootstrap(100, 0.95, rng))
     row = rows(found.differences, group="all").iloc[0]
     assert {row["first"], row["second"]} == {"hue", "texture"}
     assert row["real_spearman"] > 0.3 > -0.3 > row["synthetic_spearman"]
@@ -162,7 +163,7 @@ def test_associations_find_the_pair_that_came_apart():
 def test_the_same_associations_differ_as_little_as_the_floor():
     rng = np.random.default_rng(8)
     described, cells = sides(rng)
-    row = rows(associations(described, cells, 100, 0.95, rng).differences, group="all").iloc[0]
+    row = rows(associations(described, cells, Bootstrap(100, 0.95, rng)).differences, group="all").iloc[0]
     assert row["difference"] < 0.1
     assert row["low"] < row["floor"] + 0.05
 
@@ -174,7 +175,7 @@ def test_constant_descriptors_and_cells_without_foreground_leave_no_gap():
         table["dark_spots"] = 1.0
     described["synthetic"].loc[:9, "empty"] = True
     described["synthetic"].loc[:9, "hue"] = 1e9  # must not be looked at
-    table = distance_tests(described, cells, 100, 0.95, rng)
+    table = distance_tests(described, cells, Bootstrap(100, 0.95, rng))
     assert np.isfinite(table.select_dtypes("number")).all(axis=None)
     assert not table.isna().any(axis=None)
     constant = rows(table, descriptor="dark_spots")
@@ -184,7 +185,7 @@ def test_constant_descriptors_and_cells_without_foreground_leave_no_gap():
     counted = rows(table, descriptor="hue").set_index("group")["synthetic_empty"]
     assert counted.to_dict() == {"all": 10, "healthy": 5, "ill": 5}
     assert rows(table, descriptor="hue", group="all")["synthetic_cells"].item() == 230
-    found = associations(described, cells, 100, 0.95, rng)
+    found = associations(described, cells, Bootstrap(100, 0.95, rng))
     for part in found:
         assert not part.isna().any(axis=None)
     assert (rows(found.correlations, second="dark_spots")["spearman"] == 0).all()
@@ -194,14 +195,16 @@ def test_a_descriptor_constant_in_real_cells_only_still_has_a_distance():
     rng = np.random.default_rng(10)
     described, cells = sides(rng)
     described["real"]["dark_spots"] = 0.0
-    row = rows(distance_tests(described, cells, 100, 0.95, rng), descriptor="dark_spots", group="all").iloc[0]
+    row = rows(distance_tests(described, cells, Bootstrap(100, 0.95, rng)), descriptor="dark_spots", group="all").iloc[
+        0
+    ]
     assert row["ks"] > 0.5
     assert np.isfinite(row["energy"])
 
 
 def test_the_same_seed_gives_the_same_numbers():
     described, cells = sides(np.random.default_rng(11))
-    one, other = (distance_tests(described, cells, 100, 0.95, np.random.default_rng(0)) for _ in range(2))
+    one, other = (distance_tests(described, cells, Bootstrap(100, 0.95, np.random.default_rng(0))) for _ in range(2))
     pd.testing.assert_frame_equal(one, other)
 
 
@@ -218,18 +221,18 @@ def test_what_cannot_be_compared_is_refused():
             function(described | {"floor": broken}, cells, 100, 0.95, rng)
     few = {name: table.assign(person=name) for name, table in cells.items()}
     with pytest.raises(UserError, match="of 2 people"):
-        distance_tests(described, few, 100, 0.95, rng)
+        distance_tests(described, few, Bootstrap(100, 0.95, rng))
 
 
 def test_figures_show_every_class_and_descriptor():
     rng = np.random.default_rng(13)
     described, cells = sides(rng)
     described["synthetic"].loc[:3, "empty"] = True
-    tests = distance_tests(described, cells, 100, 0.95, rng)
+    tests = distance_tests(described, cells, Bootstrap(100, 0.95, rng))
     figure = descriptor_distributions(described, cells, tests, "Descriptors")
     assert len(figure.axes) == 6
     assert f"KS {rows(tests, descriptor='hue', group='healthy')['ks'].item():.2f}" in figure.axes[0].get_title()
-    found = associations(described, cells, 100, 0.95, rng)
+    found = associations(described, cells, Bootstrap(100, 0.95, rng))
     matrices = association_matrices(*found, "Associations", "ill")
     images = [axes.get_images()[0].get_array() for axes in matrices.axes[:3]]
     for image, name in zip(images, ("real", "floor", "synthetic"), strict=True):

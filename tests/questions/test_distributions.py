@@ -17,6 +17,7 @@ from malaria_diffusion.questions.distributions.measure import (
     results_table,
     score_histograms,
 )
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 
 BLACK = (0, 0, 0)
 
@@ -145,11 +146,11 @@ def test_the_interval_is_wider_when_people_differ():
     widths = []
     for spread in (0.0, 0.8):
         real, who = people(rng, 10, 10, spread)
-        found = effect_intervals(real, who, synthetic, 200, 0.95, rng)
+        found = effect_intervals(real, who, synthetic, Bootstrap(200, 0.95, rng))
         assert 0 <= found.v_low < found.v_high <= 1
         assert 0 <= found.js_low < found.js_high <= 1
         widths.append(found.v_high - found.v_low)
-    alone = effect_intervals(real, np.arange(len(real)).astype(str), synthetic, 200, 0.95, rng)
+    alone = effect_intervals(real, np.arange(len(real)).astype(str), synthetic, Bootstrap(200, 0.95, rng))
     assert alone.v_high - alone.v_low < 0.6 * widths[1]
     assert widths[1] > 2 * widths[0]
 
@@ -186,7 +187,7 @@ def study(rng, shift=0.0, spread=0.2, persons=(12, 15), cells=8, synthetic=60):
 
 def test_the_table_finds_the_class_that_differs_with_fewer_synthetic_cells():
     sides, of = study(np.random.default_rng(7), shift=1.0)
-    table = results_table(sides, of, 100, 0.95, 199, np.random.default_rng(0)).set_index("group")
+    table = results_table(sides, of, Bootstrap(100, 0.95, np.random.default_rng(0)), 199).set_index("group")
     assert list(table.index) == ["all", "healthy", "ill"]
     assert table.loc["ill", "cramers_v"] > 3 * table.loc["healthy", "cramers_v"]
     assert table.loc["ill", "verdict"] == "not shown to be alike"
@@ -200,7 +201,7 @@ def test_rank_and_margin_come_from_the_same_distances():
     found = []
     for shift in (0.1, 0.3, 0.5):
         sides, of = study(np.random.default_rng(14), shift)
-        found.append(results_table(sides, of, 20, 0.95, 199, np.random.default_rng(6)))
+        found.append(results_table(sides, of, Bootstrap(20, 0.95, np.random.default_rng(6)), 199))
     tests = pd.concat(found)
     beyond = tests["cramers_v"] > tests["margin"]
     assert 0 < beyond.sum() < len(tests)
@@ -213,7 +214,7 @@ def test_another_group_of_people_is_alike_and_the_same_seed_gives_the_same_table
     model, who = people(rng, 400, 1, 0.8)
     sides["synthetic"]["grey"] = model
     of["synthetic"] = pd.DataFrame({"label": np.where(np.arange(400) % 2, "ill", "healthy"), "person": who})
-    first, second = (results_table(sides, of, 100, 0.95, 199, np.random.default_rng(1)) for _ in range(2))
+    first, second = (results_table(sides, of, Bootstrap(100, 0.95, np.random.default_rng(1)), 199) for _ in range(2))
     pd.testing.assert_frame_equal(first, second)
     assert (first["chi2_p"] < 1e-3).all()
     assert (first["resplit_p"] > 0.05).all()
@@ -224,7 +225,7 @@ def test_the_order_of_images_does_not_matter():
     sides, of = study(np.random.default_rng(9), shift=0.15, spread=0.3)
     order = {side: np.random.default_rng(10).permutation(len(table)) for side, table in of.items()}
     tables = [
-        results_table(histograms, cells, 500, 0.95, 1999, np.random.default_rng(2))
+        results_table(histograms, cells, Bootstrap(500, 0.95, np.random.default_rng(2)), 1999)
         for histograms, cells in (
             (sides, of),
             (
@@ -242,7 +243,7 @@ def test_the_order_of_images_does_not_matter():
 def test_equal_sides_do_not_differ():
     sides, of = study(np.random.default_rng(11))
     sides["synthetic"], of["synthetic"] = sides["real"], of["real"].assign(person="")
-    table = results_table(sides, of, 50, 0.95, 199, np.random.default_rng(3))
+    table = results_table(sides, of, Bootstrap(50, 0.95, np.random.default_rng(3)), 199)
     assert (table[["chi2_p", "image_chi2_p", "image_g_p", "resplit_p"]] == 1).all(axis=None)
     assert (table[["cramers_v", "js"]] == 0).all(axis=None)
 
@@ -258,7 +259,7 @@ def test_degenerate_cells_follow_a_rule_and_nothing_is_not_a_number(fault):
     elif fault == "one bin":
         for part in sides.values():
             part["grey"][:] = np.eye(16, dtype=int)[3] * 300
-    table = results_table(sides, of, 50, 0.95, 199, np.random.default_rng(4))
+    table = results_table(sides, of, Bootstrap(50, 0.95, np.random.default_rng(4)), 199)
     numbers = table.select_dtypes("number")
     assert np.isfinite(numbers).all(axis=None)
     assert (numbers.filter(regex="_p$") <= 1).all(axis=None)
@@ -283,4 +284,4 @@ def test_a_class_missing_on_one_side_is_refused(side, fault):
     else:
         sides[side], of[side] = {"grey": sides[side]["grey"][~ill]}, of[side][~ill]
     with pytest.raises(UserError, match=rf"no {side} cell of class 'ill'.*diffusion\.sampling\.count"):
-        results_table(sides, of, 50, 0.95, 199, np.random.default_rng(5))
+        results_table(sides, of, Bootstrap(50, 0.95, np.random.default_rng(5)), 199)

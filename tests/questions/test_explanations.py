@@ -25,6 +25,7 @@ from malaria_diffusion.questions.explanations.measure import (
     log_odds,
     results_table,
 )
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 
 BLACK = (0, 0, 0)
 GREY = (120, 130, 140)
@@ -153,7 +154,7 @@ def explained(rng, trained, masks, inside, units=None, label="ill"):
 
 
 def ratios(side, resamples=200, seed=0):
-    table = results_table({"real": side}, resamples, 0.95, np.random.default_rng(seed))
+    table = results_table({"real": side}, Bootstrap(resamples, 0.95, np.random.default_rng(seed)))
     return table.set_index("network")
 
 
@@ -197,8 +198,8 @@ def test_cells_without_mask_or_attribution_are_left_out_and_counted():
     assert found[["cells", "without_mask", "without_attribution"]].tolist() == [7, 2, 3]
     assert found["ratio"] == expected["ratio"]
     none = explained(rng, trained[:2], masks[:2], inside[:2])
-    assert results_table({"real": none}, 100, 0.95, rng).empty
-    assert {"ratio", "low", "high"} < set(results_table({"real": none}, 100, 0.95, rng).columns)
+    assert results_table({"real": none}, Bootstrap(100, 0.95, rng)).empty
+    assert {"ratio", "low", "high"} < set(results_table({"real": none}, Bootstrap(100, 0.95, rng)).columns)
     with pytest.raises(UserError, match="differ in shape"):
         localisation(trained[:3], masks, inside)
 
@@ -221,7 +222,7 @@ def test_real_less_synthetic_finds_what_was_planted():
     for side, more in (("real", 3), ("synthetic", 0)):
         inside, masks = marked(rng, 60)
         sides[side] = explained(rng, np.abs(rng.normal(size=masks.shape)) + more * masks, masks, inside)
-    table = results_table(sides, 300, 0.95, np.random.default_rng(0))
+    table = results_table(sides, Bootstrap(300, 0.95, np.random.default_rng(0)))
     assert not table.isna().any().any()
     found = table.set_index(["side", "network"])
     assert found.loc[(DIFFERENCE, "trained"), "low"] > 0
@@ -230,7 +231,7 @@ def test_real_less_synthetic_finds_what_was_planted():
         difference = found.loc[("real", network), column] - found.loc[("synthetic", network), column]
         assert found.loc[(DIFFERENCE, network), column] == pytest.approx(difference)
     assert found.loc[(DIFFERENCE, "trained"), "cells"] == 120
-    assert table.equals(results_table(sides, 300, 0.95, np.random.default_rng(0)))
+    assert table.equals(results_table(sides, Bootstrap(300, 0.95, np.random.default_rng(0))))
 
 
 def test_random_weights_have_no_positive_class():
@@ -283,7 +284,7 @@ def test_a_predictor_of_the_stain_is_found_to_look_at_the_parasite(phantom):
     assert table.loc["trained", "low"] > 3
     assert table.loc["random", "ratio"] < 2
     shown = {"real": side, "synthetic": side._replace(masks=np.zeros_like(masks))}
-    figure = explained_cells(shown, results_table(shown, 100, 0.95, rng), "ill", "drawn cells", "parasites")
+    figure = explained_cells(shown, results_table(shown, Bootstrap(100, 0.95, rng)), "ill", "drawn cells", "parasites")
     titles = [part._suptitle.get_text() for part in figure.subfigs[1].subfigs[0].subfigs]
     assert f"real, ill: ratio {table.loc['trained', 'ratio']:.1f} [" in titles[0]
     assert "no ratio" in titles[1]
@@ -297,7 +298,7 @@ def test_a_figure_of_nothing_is_no_error():
     rng = np.random.default_rng(13)
     inside, masks = marked(rng, 2)
     side = explained(rng, rng.normal(size=masks.shape), masks, inside)
-    table = results_table({"real": side}, 10, 0.95, rng)
+    table = results_table({"real": side}, Bootstrap(10, 0.95, rng))
     explained_cells({"real": side._replace(trained=0 * side.trained)}, table, "ill", "cells", "spots").canvas.draw()
 
 

@@ -21,6 +21,7 @@ from malaria_diffusion.questions.fidelity.measure import (
     neighbour_scores,
     resampled,
 )
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 
 D = 4
 
@@ -33,7 +34,7 @@ def people(rng, number, cells, spread, shift=0.0):
 
 
 def plain(x):
-    return resampled(x, None, 0, np.random.default_rng(0))
+    return resampled(x, None, Bootstrap(0, 0.95, np.random.default_rng(0)))
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def pair():
     rng = np.random.default_rng(0)
     x, who = people(rng, 12, 5, 0.7)
     y, whose = people(rng, 15, 4, 0.7, 0.3)
-    return resampled(x, who, 50, rng), resampled(y, whose, 50, rng)
+    return resampled(x, who, Bootstrap(50, 0.95, rng)), resampled(y, whose, Bootstrap(50, 0.95, rng))
 
 
 def test_the_kernel_distance_is_kids(pair):
@@ -87,7 +88,9 @@ def test_resampling_people_adds_no_distance():
     rng = np.random.default_rng(2)
     x, who = people(rng, 10, 20, 0.9)
     y, whose = people(rng, 10, 20, 0.9)
-    found = kernel_distances(resampled(x, who, 2000, rng), resampled(y, whose, 2000, rng))
+    found = kernel_distances(
+        resampled(x, who, Bootstrap(2000, 0.95, rng)), resampled(y, whose, Bootstrap(2000, 0.95, rng))
+    )
     assert abs(found[1:].mean() - found[0]) < 0.1 * found[1:].std()
 
 
@@ -97,7 +100,9 @@ def test_intervals_of_the_kernel_distance_cover_it():
 
     def side(shift, resamples):
         x, who = people(rng, 25, 4, 0.7)
-        return resampled(x, who, resamples, rng), resampled(rng.normal(shift, 1, (100, D)), None, resamples, rng)
+        return resampled(x, who, Bootstrap(resamples, 0.95, rng)), resampled(
+            rng.normal(shift, 1, (100, D)), None, Bootstrap(resamples, 0.95, rng)
+        )
 
     for shift in (0.0, 0.5):
         truth = np.mean([kernel_distances(*side(shift, 0))[0] for _ in range(1000)])
@@ -164,8 +169,8 @@ def test_scores_are_resampled_by_what_each_image_adds_to_the_mean():
     rng = np.random.default_rng(6)
     x, who = people(rng, 10, 6, 0.0)
     x[who == "P03"] += 50
-    real = resampled(x, who, 20, rng)
-    recall = neighbour_scores(real, resampled(x[who != "P03"] + 1e-6, None, 20, rng))["recall"]
+    real = resampled(x, who, Bootstrap(20, 0.95, rng))
+    recall = neighbour_scores(real, resampled(x[who != "P03"] + 1e-6, None, Bootstrap(20, 0.95, rng)))["recall"]
     np.testing.assert_allclose(recall, 1 - real.draws[:, 3] / 10)
 
 
@@ -192,7 +197,7 @@ def test_images_far_away_score_nothing():
 
 def test_draws_are_of_owners_and_one_image_alone_is_drawn_again():
     rng = np.random.default_rng(9)
-    side = resampled(np.zeros((6, D)), np.array(["b", "a", "b", "c", "a", "b"]), 500, rng)
+    side = resampled(np.zeros((6, D)), np.array(["b", "a", "b", "c", "a", "b"]), Bootstrap(500, 0.95, rng))
     assert side.owner.tolist() == [1, 0, 1, 2, 0, 1]
     assert (side.draws[0] == 1).all()
     assert (side.draws.sum(axis=1) == 3).all()
@@ -203,7 +208,7 @@ def test_draws_are_of_owners_and_one_image_alone_is_drawn_again():
 
 def test_one_person_makes_no_interval():
     with pytest.raises(UserError, match="9 cells of 1 people"):
-        resampled(np.zeros((9, D)), np.full(9, "a"), 100, np.random.default_rng(0))
+        resampled(np.zeros((9, D)), np.full(9, "a"), Bootstrap(100, 0.95, np.random.default_rng(0)))
 
 
 def test_the_projection_makes_every_direction_as_wide_and_obeys_the_number_of_images():
@@ -260,7 +265,7 @@ def study(rng, shift=1.0):
 
 def test_the_table_finds_the_class_that_is_off():
     features, cells = study(np.random.default_rng(12))
-    table = fidelity_table(features, cells, 100, 0.95, np.random.default_rng(0))
+    table = fidelity_table(features, cells, Bootstrap(100, 0.95, np.random.default_rng(0)))
     assert list(table["metric"].unique()) == list(BETTER)
     assert list(table["group"][:3]) == ["all", "ill", "well"]
     assert list(table["n"][:3]) == [180, 90, 90]
@@ -284,7 +289,9 @@ def test_synthetic_cells_are_resampled_by_image_and_the_floors_by_person():
     features, cells = study(np.random.default_rng(15), 0.0)
     features["synthetic"][::2] += 50
     features["floor"][cells["floor"]["person"].isin([f"P{k:02}" for k in range(0, 15, 2)])] += 50
-    table = fidelity_table(features, cells, 400, 0.95, np.random.default_rng(0)).set_index(["metric", "group"])
+    table = fidelity_table(features, cells, Bootstrap(400, 0.95, np.random.default_rng(0))).set_index(
+        ["metric", "group"]
+    )
     row = table.loc[("precision", "all")]
     for prefix, value, units in (("", row["value"], 180), ("floor_", row["floor"], 15)):
         width = 2 * 1.96 * np.sqrt(value * (1 - value) / units)
@@ -293,15 +300,13 @@ def test_synthetic_cells_are_resampled_by_image_and_the_floors_by_person():
 
 def test_the_same_seed_gives_the_same_table_and_the_order_of_images_no_other_values():
     features, cells = study(np.random.default_rng(13))
-    table = fidelity_table(features, cells, 20, 0.9, np.random.default_rng(0))
-    pd.testing.assert_frame_equal(table, fidelity_table(features, cells, 20, 0.9, np.random.default_rng(0)))
+    table = fidelity_table(features, cells, Bootstrap(20, 0.9, np.random.default_rng(0)))
+    pd.testing.assert_frame_equal(table, fidelity_table(features, cells, Bootstrap(20, 0.9, np.random.default_rng(0))))
     order = np.random.default_rng(1).permutation(180)
     moved = fidelity_table(
         {side: x[order] for side, x in features.items()},
         {side: x.iloc[order] for side, x in cells.items()},
-        20,
-        0.9,
-        np.random.default_rng(0),
+        Bootstrap(20, 0.9, np.random.default_rng(0)),
     )
     pd.testing.assert_frame_equal(table[["value", "floor"]], moved[["value", "floor"]])
 
@@ -321,7 +326,7 @@ def test_sides_that_cannot_be_compared_are_refused(damage, message):
     features, cells = study(np.random.default_rng(14))
     damage(features, cells)
     with pytest.raises(UserError, match=message):
-        fidelity_table(features, cells, 10, 0.9, np.random.default_rng(0))
+        fidelity_table(features, cells, Bootstrap(10, 0.9, np.random.default_rng(0)))
 
 
 def test_fewer_images_than_neighbours_are_refused():

@@ -23,6 +23,7 @@ from malaria_diffusion.questions.privacy.membership import (
     standardised,
     weighted_roc,
 )
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 
 SIZE, CLASSES = 8, ["A", "B"]
 CPU = torch.device("cpu")
@@ -48,8 +49,9 @@ def toy_cells(seed, number=80, people=8):
 
 
 def attack(network, sides, diffusion=None, seed=0, **changes):
-    arguments = {"resamples": RESAMPLES, "confidence": 0.95, "seed": seed} | changes
-    return membership_attack(network, diffusion or process(), CLASSES, *sides, CPU, torch.float32, **arguments)
+    bootstrap = Bootstrap(RESAMPLES, 0.95, np.random.default_rng(seed))
+    settings = (CPU, torch.float32, bootstrap, seed)
+    return membership_attack(network, diffusion or process(), CLASSES, *sides, *settings, **changes)
 
 
 class Memory(nn.Module):
@@ -123,7 +125,7 @@ def test_perfect_memory_is_told_with_certainty():
 
 def test_the_interval_holds_one_half_where_nothing_is_remembered():
     network = Memory(toy_cells(4)[0])
-    rows = [attack(network, toy_cells(seed, people=20), resamples=100).summary for seed in range(100, 120)]
+    rows = [attack(network, toy_cells(seed, people=20)).summary for seed in range(100, 120)]
     missed = sum(not row["low"] <= 0.5 <= row["high"] for row in rows)
     assert missed <= stats.binom.ppf(0.999, len(rows), 0.05)
     aucs = [row["auc"] for row in rows]

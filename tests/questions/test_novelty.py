@@ -12,6 +12,7 @@ from scipy import stats
 from malaria_diffusion.cells.phantom.draw import PhantomParameters, phantom_cells
 from malaria_diffusion.questions.privacy.figure import closest_pairs, nearest_distances
 from malaria_diffusion.questions.privacy.novelty import PLANTED, matched_draws, plant_copies, privacy_audit
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.nearest import dihedral, pixel_vectors
 
 SIZE = 16
@@ -45,7 +46,7 @@ def divide(cells, table, sizes, rng):
 
 
 def audit(rng, embeddings=None, **sides):
-    return privacy_audit(**sides, embeddings=embeddings or {}, resamples=RESAMPLES, confidence=0.95, rng=rng)
+    return privacy_audit(embeddings=embeddings or {}, bootstrap=Bootstrap(RESAMPLES, 0.95, rng))
 
 
 def toy_sides(seed, people=20, each=20, sizes=(80, 80)):

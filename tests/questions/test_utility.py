@@ -28,6 +28,7 @@ from malaria_diffusion.questions.utility.config import UtilityParameters
 from malaria_diffusion.questions.utility.measure import EPOCHS, cells_per_epoch, run_trial, utility_table
 from malaria_diffusion.questions.utility.small_ddpm import cells_of_small_ddpm, small_training
 from malaria_diffusion.questions.utility.trials import Arm, Trial, rows_of_share, training_set, trials
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 
 
 def people(infected=20, healthy=10, cells=10):
@@ -144,7 +145,7 @@ def judged(rates, seed=0, cells=40):
 
 
 def table_of(results, resamples=400):
-    table = utility_table(results, resamples, 0.95, np.random.default_rng(0))
+    table = utility_table(results, Bootstrap(resamples, 0.95, np.random.default_rng(0)))
     return table.set_index(["arm", "share"])
 
 

@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, roc_curve
 
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.statistics.bootstrap import bootstrap_counts
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.comparison import compared_groups
 
 CALIBRATION_BINS = 15
@@ -51,7 +51,7 @@ def prediction_table(
 
 
 def classification_metrics(
-    predictions: pd.DataFrame, positive_class: str | None, resamples: int, confidence: float, seed: int
+    predictions: pd.DataFrame, positive_class: str | None, bootstrap: Bootstrap
 ) -> dict[str, dict[str, float]]:
     """Accuracy, sensitivity, specificity, F1, AUC and calibration, each with a bootstrap interval over people.
 
@@ -64,9 +64,7 @@ def classification_metrics(
         predictions: One row a cell: label, predicted, person, probability (of the positive class) and confidence (the
             probability of the predicted class).
         positive_class: The class sensitivity is about, if any.
-        resamples: Bootstrap resamples.
-        confidence: Of the intervals, e.g. 0.95.
-        seed: Of the resamples.
+        bootstrap: Of people.
 
     Returns:
         For each metric value, low and high; "ece" is the expected calibration error (Guo et al. 2017) over 15 equal
@@ -108,15 +106,15 @@ def classification_metrics(
             "ece": sure,
         }
 
-    rng = np.random.default_rng(seed)
     drawn = []
-    for _ in range(resamples):
-        times = np.bincount(rng.integers(len(people), size=len(people)), minlength=len(people))
+    for _ in range(bootstrap.resamples):
+        times = np.bincount(bootstrap.rng.integers(len(people), size=len(people)), minlength=len(people))
         drawn.append(weighted(times[person].astype(float)))
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     frame = pd.DataFrame(drawn)
     return {
-        name: dict(zip(("value", "low", "high"), (number, *frame[name].dropna().quantile(tails)), strict=True))
+        name: dict(
+            zip(("value", "low", "high"), (number, *bootstrap.interval(frame[name].dropna().to_numpy())), strict=True)
+        )
         for name, number in weighted(np.ones(len(truth))).items()
     }
 
@@ -192,9 +190,7 @@ def confusion(predictions: pd.DataFrame, class_names: list[str]) -> pd.DataFrame
     return pd.DataFrame(counts, index=class_names, columns=class_names)
 
 
-def recognised_as_intended(
-    real: pd.DataFrame, synthetic: pd.DataFrame, resamples: int, confidence: float, rng: np.random.Generator
-) -> pd.DataFrame:
+def recognised_as_intended(real: pd.DataFrame, synthetic: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
     """Share of cells classified as what they are or, if synthetic, were meant to be, and the difference of the two.
 
     Below, classes are mixed up or missed; far above, only textbook cells are drawn (mode collapse).
@@ -202,9 +198,7 @@ def recognised_as_intended(
     Args:
         real: Predictions of unseen people's cells: label, predicted, person.
         synthetic: Those of as many synthetic ones: label, predicted.
-        resamples: Bootstrap resamples: of people for real cells, of images for synthetic ones.
-        confidence: Of the intervals.
-        rng: Source of the resamples.
+        bootstrap: Of people for real cells, of images for synthetic ones.
 
     Returns:
         One row for each group (see `compared_groups`): group, real, synthetic, difference (synthetic - real), low,
@@ -216,10 +210,10 @@ def recognised_as_intended(
         own, made = (table[(group == "all") | (table["label"] == group)] for table in (real, synthetic))
         right = (made["label"] == made["predicted"]).to_numpy()
         of_person = (own["label"] == own["predicted"]).groupby(own["person"]).agg(["sum", "size"]).to_numpy()
-        times = bootstrap_counts(len(of_person), resamples, rng)
+        times = bootstrap.counts(len(of_person))
         found, cells = (times @ of_person).T
-        drawn = rng.binomial(len(right), right.mean(), size=resamples) / len(right) - found / cells
-        low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+        drawn = bootstrap.rng.binomial(len(right), right.mean(), size=bootstrap.resamples) / len(right) - found / cells
+        low, high = bootstrap.interval(drawn)
         rates = {"real": float((own["label"] == own["predicted"]).mean()), "synthetic": float(right.mean())}
         difference = rates["synthetic"] - rates["real"]
         verdict = "cannot tell"

@@ -26,6 +26,7 @@ from malaria_diffusion.figures import classifier as figures
 from malaria_diffusion.questions.acquisition.errors_figure import errors_figure
 from malaria_diffusion.questions.acquisition.measure import explained_errors, name_factors
 from malaria_diffusion.questions.descriptors.describe import image_factors
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.config import ComparisonParameters
 from malaria_diffusion.tracking import log as tracking
 
@@ -96,9 +97,7 @@ def measure_protocols(
         if comparison.positive_class is not None and predictions["label"].nunique() == 2:
             judged["by validation"] = at_threshold(predictions, comparison.positive_class, predictions["threshold"])
         for rule, table in judged.items():
-            metrics = classification_metrics(
-                table, comparison.positive_class, comparison.resamples, comparison.confidence, comparison.seed
-            )
+            metrics = classification_metrics(table, comparison.positive_class, Bootstrap.of(comparison))
             if rule != "one half":  # of the probabilities, whatever the threshold
                 del metrics["auc"], metrics["ece"]
             common = {"cells": len(table), "people": table["person"].nunique()}
@@ -138,7 +137,7 @@ def explain_errors(
     named = name_factors(cell_table["name"].iloc[rows])
     factors = image_factors(cells, background, threshold).iloc[rows].reset_index(drop=True)
     judged = pd.concat([factors, named, folds[["label", "predicted", "person"]]], axis=1)
-    found = explained_errors(judged, comparison.resamples, comparison.confidence, comparison.seed)
+    found = explained_errors(judged, Bootstrap.of(comparison), comparison.seed)
     return pd.concat(found, ignore_index=True).drop(columns="target")
 
 

@@ -25,6 +25,7 @@ from malaria_diffusion.classifier.metrics import (
 from malaria_diffusion.classifier.mistakes import confident_mistakes
 from malaria_diffusion.figures import classifier as figures
 from malaria_diffusion.figures import validation as paper_figures
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.config import ComparisonParameters
 from malaria_diffusion.tracking import log as tracking
 
@@ -97,7 +98,7 @@ def measure_classifier(
     positive = comparison.positive_class
 
     def measure(table: pd.DataFrame) -> dict[str, dict[str, float]]:
-        return classification_metrics(table, positive, comparison.resamples, comparison.confidence, comparison.seed)
+        return classification_metrics(table, positive, Bootstrap.of(comparison))
 
     result: dict[str, Any] = {"unseen": measure(test)}
     if positive is not None and test["label"].nunique() == 2:
@@ -110,9 +111,7 @@ def measure_classifier(
     recognised = recognised_as_intended(
         compared[compared["source"] == "real"],
         compared[compared["source"] == "synthetic"],
-        comparison.resamples,
-        comparison.confidence,
-        np.random.default_rng(comparison.seed),
+        Bootstrap.of(comparison),
     )
     counts = confusion(test, sorted(test["label"].unique()))
     return result, counts, accuracy_of_groups(test, comparison.confidence), recognised

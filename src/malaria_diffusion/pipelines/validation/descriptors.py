@@ -13,6 +13,7 @@ from malaria_diffusion.questions.acquisition.measure import associations_kept, e
 from malaria_diffusion.questions.descriptors import figure as figures
 from malaria_diffusion.questions.descriptors.describe import describe, image_factors
 from malaria_diffusion.questions.descriptors.measure import associations, distance_tests
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.config import ComparisonParameters
 
 
@@ -54,11 +55,11 @@ def compare_descriptors(
     described_cells: dict[str, dict[str, pd.DataFrame]], comparison: ComparisonParameters
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Distances of every descriptor, and how descriptors go together, beside their floors."""
-    rng = np.random.default_rng(comparison.seed)
+    bootstrap = Bootstrap.of(comparison)
     described = {side: parts["descriptors"] for side, parts in described_cells.items()}
     cells = {side: parts["cells"] for side, parts in described_cells.items()}
-    tests = distance_tests(described, cells, comparison.resamples, comparison.confidence, rng)
-    found = associations(described, cells, comparison.resamples, comparison.confidence, rng)
+    tests = distance_tests(described, cells, bootstrap)
+    found = associations(described, cells, bootstrap)
     return tests, found.correlations, found.differences
 
 
@@ -70,9 +71,10 @@ def explain_acquisition(
         pd.concat([described_cells[side]["factors"], described_cells[side]["cells"]], axis=1)
         for side in ("real", "floor", "synthetic")
     )
-    settings = (comparison.positive_class, comparison.resamples, comparison.confidence, comparison.seed)
-    explained = explained_by_factors(real, floor, synthetic, *settings)
-    return explained.table, explained.untestable, associations_kept(real, floor, synthetic, *settings)
+    positive, seed = comparison.positive_class, comparison.seed
+    explained = explained_by_factors(real, floor, synthetic, positive, Bootstrap.of(comparison), seed)
+    kept = associations_kept(real, floor, synthetic, positive, Bootstrap.of(comparison))
+    return explained.table, explained.untestable, kept
 
 
 def draw_descriptors(

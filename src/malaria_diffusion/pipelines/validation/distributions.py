@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.questions.distributions import figure as figures
 from malaria_diffusion.questions.distributions import measure as distribution
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.config import ComparisonParameters
 from malaria_diffusion.statistics.permutation import with_q_values
 
@@ -25,7 +26,7 @@ def compare_distributions(
     comparison: ComparisonParameters,
 ) -> tuple[pd.DataFrame, dict[str, dict[str, NDArray[np.int64]]]]:
     """Chi-square and KL tests of synthetic against unseen real cells, with the same of real against real beside."""
-    rng = np.random.default_rng(comparison.seed)
+    bootstrap = Bootstrap.of(comparison)
     images = {"real": cells, "floor": cells, "synthetic": synthetic_cells}
     pixels, pixels_of = {}, {}
     for side, shown in images.items():
@@ -42,9 +43,7 @@ def compare_distributions(
             "score": distribution.score_histograms(scores_of[side]["probability"].to_numpy(), comparison.bins)
         }
     tests = [
-        distribution.results_table(
-            histograms, of, comparison.resamples, comparison.confidence, comparison.permutations, rng
-        )
+        distribution.results_table(histograms, of, bootstrap, comparison.permutations)
         for histograms, of in ((pixels, pixels_of), (scores, scores_of))
     ]
     summed = {

@@ -21,6 +21,7 @@ from malaria_diffusion.questions.distributions.measure import foreground
 from malaria_diffusion.questions.explanations.config import ExplanationParameters
 from malaria_diffusion.questions.explanations.figure import explained_cells
 from malaria_diffusion.questions.explanations.measure import ExplainedCells, choose, explain, results_table
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.comparison import MOST_CLASSES
 from malaria_diffusion.statistics.config import ComparisonParameters
 
@@ -56,7 +57,8 @@ def explain_classifier(
         `results_table` for the dark spots and, where the cells are phantom cells whose parasites are known, for these
         (column mask); and the explained cells.
     """
-    rng = np.random.default_rng(comparison.seed)
+    bootstrap = Bootstrap.of(comparison)
+    rng = bootstrap.rng
     background, threshold = tuple(dataset_summary["background"]), comparison.foreground_threshold
     trained = load_predictor(yolo_classifier, device=classifier.device, test_time_augmentation=False)
     typical = rng.permutation(np.flatnonzero(training_rows(cell_table)))[:TYPICAL_CELLS]
@@ -96,10 +98,10 @@ def explain_classifier(
             drawn = phantom_masks(shown, names, phantom, packing)
             if drawn is None:
                 logger.warning("these are not the phantom cells that `phantom` draws: their parasites are not known")
-    tables = [results_table(sides, comparison.resamples, comparison.confidence, rng).assign(mask=DARK_SPOTS)]
+    tables = [results_table(sides, bootstrap).assign(mask=DARK_SPOTS)]
     if drawn is not None:
         known = {"real": sides["real"]._replace(masks=drawn)}
-        tables.append(results_table(known, comparison.resamples, comparison.confidence, rng).assign(mask=DRAWN))
+        tables.append(results_table(known, bootstrap).assign(mask=DRAWN))
     table = pd.concat(tables, ignore_index=True)
     return table, sides
 

@@ -16,6 +16,7 @@ from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.classifier.features import reported_space
 from malaria_diffusion.questions.fidelity.figure import fidelity
 from malaria_diffusion.questions.fidelity.measure import ProjectedSpace, Projection, fidelity_table
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.config import ComparisonParameters
 from malaria_diffusion.tracking import log as tracking
 
@@ -61,8 +62,7 @@ def measure_fidelity(
     rows = {side: np.array(compared_rows[side]) for side in sides}
     features = {side: feature_space(images[rows[side]]) for side, (images, _) in sides.items()}
     labels = {side: table.iloc[rows[side]].reindex(columns=["label", "person"]) for side, (_, table) in sides.items()}
-    rng = np.random.default_rng(comparison.seed)
-    table = fidelity_table(features, labels, comparison.resamples, comparison.confidence, rng)
+    table = fidelity_table(features, labels, Bootstrap.of(comparison))
     for row in table.to_dict("records"):
         tracking.log_metrics({"fidelity": {f"{row['metric']} of {row['group']}": row["value"]}})
     return table.assign(space=feature_space.network.name, dimensions=feature_space.projection.dimensions)

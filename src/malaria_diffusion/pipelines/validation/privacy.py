@@ -15,6 +15,7 @@ from malaria_diffusion.diffusion.config import SamplingParameters
 from malaria_diffusion.questions.fidelity.measure import ProjectedSpace
 from malaria_diffusion.questions.privacy import figure as figures
 from malaria_diffusion.questions.privacy.novelty import PrivacyAudit, privacy_audit
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.config import ComparisonParameters
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,6 @@ def audit_privacy(
     comparison: ComparisonParameters,
 ) -> tuple[PrivacyAudit, pd.DataFrame]:
     """Nearest neighbours among training cells, beside cells of the same people that nothing was trained on."""
-    rng = np.random.default_rng(comparison.seed)
     sides = {side: np.flatnonzero(mask) for side, mask in _sides(cell_table).items()}
     chosen = np.array(compared_rows["synthetic"])
     audit = privacy_audit(
@@ -41,9 +41,7 @@ def audit_privacy(
         cells[sides["unseen"]],
         cell_table.iloc[sides["unseen"]],
         {"features": feature_space.__call__},  # mypy takes no named tuple for a function
-        comparison.resamples,
-        comparison.confidence,
-        rng,
+        Bootstrap.of(comparison),
     )
     if not audit.summary["testable"]:
         logger.warning("novelty cannot be tested: %s", audit.summary["reason"])
@@ -79,8 +77,7 @@ def attack_membership(
         cell_table.iloc[rows["unseen"]],
         device,
         resolve_precision(sampling.precision, device),
-        comparison.resamples,
-        comparison.confidence,
+        Bootstrap.of(comparison),
         comparison.seed,
     )
 

@@ -19,6 +19,7 @@ from malaria_diffusion.questions.utility.config import UtilityParameters
 from malaria_diffusion.questions.utility.figure import utility_figure
 from malaria_diffusion.questions.utility.measure import cells_per_epoch, run_trial, utility_table
 from malaria_diffusion.questions.utility.trials import Arm, Source, rows_of_share, training_set, trials
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.config import ComparisonParameters
 from malaria_diffusion.tracking import log as tracking
 
@@ -78,8 +79,7 @@ def measure_utility(
             workspace / "utility" / "classifiers",
             weights,
         )
-    rng = np.random.default_rng(comparison.seed)
-    table = utility_table(results, comparison.resamples, comparison.confidence, rng)
+    table = utility_table(results, Bootstrap.of(comparison))
     for row in table.to_dict("records"):
         measured = {name: row[name] for name in ("accuracy", "low", "high")}
         tracking.log_metrics({"utility": {f"{row['arm']} at share {row['share']:g}": measured}})

@@ -19,7 +19,8 @@ from tqdm.auto import tqdm
 
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.questions.descriptors.describe import IMAGE_FACTORS
-from malaria_diffusion.questions.descriptors.measure import RESPLITS, SIDES, person_weights, two_groups
+from malaria_diffusion.questions.descriptors.measure import RESPLITS, SIDES, two_groups
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 
 NAME_FACTORS = ("day", "hour", "microscope")
 ALL_IMAGE_FACTORS = "all image factors"
@@ -90,8 +91,7 @@ def explained_by_factors(
     floor: pd.DataFrame,
     synthetic: pd.DataFrame,
     positive_class: str | None,
-    resamples: int,
-    confidence: float,
+    bootstrap: Bootstrap,
     seed: int,
 ) -> Explained:
     """How well each factor alone, and all image factors together, tell the two sides of each target apart.
@@ -108,10 +108,9 @@ def explained_by_factors(
         floor: Real cells of other people: `image_factors` and person.
         synthetic: Synthetic cells: `image_factors`.
         positive_class: The class that a factor may tell; None: there is none, so that this target cannot be tested.
-        resamples: Bootstrap resamples of the intervals: of people for real cells, of images for synthetic ones. Scores
+        bootstrap: Of the intervals: of people for real cells, of images for synthetic ones. Scores
             are not fitted anew, so intervals are somewhat narrow: for an unrelated factor and 30 people about 88% of
             those at 0.95 hold 0.5, and 4% lie above it.
-        confidence: Of the intervals.
         seed: Of folds and resamples.
 
     Returns:
@@ -122,34 +121,32 @@ def explained_by_factors(
         people on each side (or five with cells of both).
     """
     unseen, floor, synthetic = (_usable(table) for table in (unseen, floor, synthetic))
-    rng = np.random.default_rng(seed)
-    errors = _errors(unseen, resamples, rng)
+    errors = _errors(unseen, bootstrap)
     positive = (unseen["label"] == positive_class).to_numpy()
     refusal = "no class is the positive one" if positive_class is None else ""
     images = synthetic.drop(columns="person", errors="ignore")
     targets = {
         POSITIVE: errors._replace(truth=positive, refusal=refusal),
         ERROR: errors,
-        "real against synthetic": _against(unseen, images, errors.weight, rng),
-        "real against real": _against(unseen, floor, errors.weight, rng),
+        "real against synthetic": _against(unseen, images, errors.weight, bootstrap),
+        "real against real": _against(unseen, floor, errors.weight, bootstrap),
     }
-    return _explain(targets, confidence, seed)
+    return _explain(targets, bootstrap, seed)
 
 
-def explained_errors(judged: pd.DataFrame, resamples: int, confidence: float, seed: int) -> Explained:
+def explained_errors(judged: pd.DataFrame, bootstrap: Bootstrap, seed: int) -> Explained:
     """How well each factor tells the cells that a classifier got wrong from the others, as in `explained_by_factors`.
 
     Args:
         judged: One row a cell: `descriptors.image_factors`, label, predicted, person, and such `name_factors` as there
             are. The classifier must not have seen the cell's person.
-        resamples: Bootstrap resamples of people.
-        confidence: Of the intervals.
+        bootstrap: Of people.
         seed: Of folds and resamples.
     """
-    return _explain({ERROR: _errors(_usable(judged), resamples, np.random.default_rng(seed))}, confidence, seed)
+    return _explain({ERROR: _errors(_usable(judged), bootstrap)}, bootstrap, seed)
 
 
-def _explain(targets: dict[str, _Target], confidence: float, seed: int) -> Explained:
+def _explain(targets: dict[str, _Target], bootstrap: Bootstrap, seed: int) -> Explained:
     rows: list[dict[str, object]] = []
     untestable: list[dict[str, object]] = []
     work = [(name, factor) for name in targets for factor in [*targets[name].factors, ALL_IMAGE_FACTORS]]
@@ -169,7 +166,7 @@ def _explain(targets: dict[str, _Target], confidence: float, seed: int) -> Expla
             if reason:
                 untestable.append(found | {"reason": reason})
                 continue
-            auc, low, high = _ordered(score, truth, fold if scope == PEOPLE else None, unit, weight, confidence)
+            auc, low, high = _ordered(score, truth, fold if scope == PEOPLE else None, unit, weight, bootstrap)
             people = len({owner for owner in unit if not owner.startswith("synthetic ")})
             rows.append(found | {"cells": len(truth), "people": people, "auc": auc, "low": low, "high": high})
     return Explained(
@@ -183,9 +180,7 @@ def associations_kept(
     floor: pd.DataFrame,
     synthetic: pd.DataFrame,
     positive_class: str | None,
-    resamples: int,
-    confidence: float,
-    seed: int,
+    bootstrap: Bootstrap,
 ) -> pd.DataFrame:
     """Does each image factor go with the positive class in synthetic cells as it does in real ones.
 
@@ -198,10 +193,8 @@ def associations_kept(
         floor: The same of other people's real cells.
         synthetic: The same of synthetic cells, without person.
         positive_class: The class that a factor may go with; None: there is none, and the table has no rows.
-        resamples: Bootstrap resamples (people for real cells, images for synthetic ones), and draws of the margin, but
+        bootstrap: Of people for real cells and of images for synthetic ones; as many draws of the margin, but
             200 of these at least.
-        confidence: Of intervals and margin.
-        seed: Of all draws.
 
     Returns:
         One row a factor: delta of real (unseen), floor and synthetic cells, each with _low and _high; difference
@@ -220,11 +213,11 @@ def associations_kept(
                 f"{truth.sum()} of {len(truth)} {side} cells with a foreground are {positive_class!r}, expected some, "
                 "not all; raise validation.comparison.n, or check validation.comparison.foreground_threshold"
             )
-    rng = np.random.default_rng(seed)
+    rng = bootstrap.rng
     people, others = (sides[side]["person"].to_numpy(dtype=str) for side in ("real", "floor"))
     owners = zip(SIDES, (people, others, np.arange(len(sides["synthetic"]))), strict=True)
-    weights = {side: person_weights(owner, resamples, rng) for side, owner in owners}
-    groups = two_groups(people, others, max(RESPLITS, resamples), rng)
+    weights = {side: bootstrap.weights(owner) for side, owner in owners}
+    groups = two_groups(people, others, max(RESPLITS, bootstrap.resamples), rng)
     rows = []
     for factor in IMAGE_FACTORS:
         values = {side: table[factor].to_numpy(dtype=float) for side, table in sides.items()}
@@ -234,11 +227,11 @@ def associations_kept(
         drawn = {side: cliffs_delta(values[side], positive[side], weights[side]) for side in SIDES}
         pool, status = (np.concatenate([of["real"], of["floor"]]) for of in (values, positive))
         one, other = (cliffs_delta(pool, status, group) for group in groups)
-        margin = float(np.quantile(_defined(np.abs(one - other)), confidence))
-        found = {side: (found[side], *_interval(drawn[side], confidence)) for side in SIDES}
+        margin = float(np.quantile(_defined(np.abs(one - other)), bootstrap.confidence))
+        found = {side: (found[side], *bootstrap.interval(_defined(drawn[side]))) for side in SIDES}
         found["difference"] = (
             found["synthetic"][0] - found["real"][0],
-            *_interval(drawn["synthetic"] - drawn["real"], confidence),
+            *bootstrap.interval(_defined(drawn["synthetic"] - drawn["real"])),
         )
         row: dict[str, object] = {"factor": factor}
         for name, values_of in found.items():
@@ -287,17 +280,15 @@ def _usable(table: pd.DataFrame) -> pd.DataFrame:
     return table[~table["empty"].to_numpy(dtype=bool)].reset_index(drop=True)
 
 
-def _errors(judged: pd.DataFrame, resamples: int, rng: np.random.Generator) -> _Target:
+def _errors(judged: pd.DataFrame, bootstrap: Bootstrap) -> _Target:
     """Cells classified wrongly, against the others."""
     person = judged["person"].to_numpy(dtype=str)
-    weight = person_weights(person, resamples, rng)
+    weight = bootstrap.weights(person)
     factors = [*(name for name in NAME_FACTORS if name in judged), *IMAGE_FACTORS]
     return _Target(judged, person, (judged["label"] != judged["predicted"]).to_numpy(), weight, factors)
 
 
-def _against(
-    unseen: pd.DataFrame, others: pd.DataFrame, weight: NDArray[np.float64], rng: np.random.Generator
-) -> _Target:
+def _against(unseen: pd.DataFrame, others: pd.DataFrame, weight: NDArray[np.float64], bootstrap: Bootstrap) -> _Target:
     """Unseen cells against others. Of synthetic ones, which are of nobody, each image stands for itself."""
     own = others["person"].to_numpy(dtype=str) if "person" in others else np.arange(len(others)).astype(str)
     kind = "other " if "person" in others else "synthetic "
@@ -305,7 +296,7 @@ def _against(
         pd.concat([unseen[list(IMAGE_FACTORS)], others[list(IMAGE_FACTORS)]], ignore_index=True),
         np.concatenate([np.char.add("unseen ", unseen["person"].to_numpy(dtype=str)), np.char.add(kind, own)]),
         np.arange(len(unseen) + len(others)) < len(unseen),
-        np.hstack([weight, person_weights(own, len(weight), rng)]),
+        np.hstack([weight, bootstrap.weights(own)]),
         list(IMAGE_FACTORS),
         scopes=(PEOPLE,),
     )
@@ -348,7 +339,7 @@ def _ordered(
     fold: NDArray[np.int64] | None,
     unit: NDArray[np.str_],
     weight: NDArray[np.float64],
-    confidence: float,
+    bootstrap: Bootstrap,
 ) -> tuple[float, float, float]:
     """Share of pairs that the score orders rightly, ties counting half, and its interval.
 
@@ -371,12 +362,7 @@ def _ordered(
         few = np.ones_like(few)
     orders, number = (((many @ counts.reshape(shape)) * few).sum(axis=1) for counts in (right, pairs))
     auc = np.where(number > 0, orders / np.maximum(number, 1), np.nan)
-    return float(_defined(auc[:1])[0]), *_interval(auc[1:], confidence)
-
-
-def _interval(drawn: NDArray[np.float64], confidence: float) -> tuple[float, float]:
-    low, high = np.quantile(_defined(drawn), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    return float(_defined(auc[:1])[0]), *bootstrap.interval(_defined(auc[1:]))
 
 
 def _defined(drawn: NDArray[np.float64]) -> NDArray[np.float64]:

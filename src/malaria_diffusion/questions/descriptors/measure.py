@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.questions.descriptors.describe import DESCRIPTORS
-from malaria_diffusion.statistics.bootstrap import bootstrap_counts
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.comparison import compared_groups
 
 PERMUTATIONS = 1000
@@ -46,9 +46,7 @@ class Associations(NamedTuple):
 def distance_tests(
     described: dict[str, pd.DataFrame],
     cells: dict[str, pd.DataFrame],
-    resamples: int,
-    confidence: float,
-    rng: np.random.Generator,
+    bootstrap: Bootstrap,
 ) -> pd.DataFrame:
     """Test each descriptor of synthetic cells against unseen real ones, in all cells and in each class.
 
@@ -57,10 +55,8 @@ def distance_tests(
     Args:
         described: For "real" (unseen), "floor" (real cells of other people) and "synthetic", `descriptors.describe`.
         cells: For each side one row a cell, with the columns label and person (unused for synthetic ones).
-        resamples: Bootstrap resamples of the interval (real cells by person, synthetic ones by image), and draws of
+        bootstrap: Of the interval (real cells by person, synthetic ones by image); as many draws of
             the rank, but 200 of these at least.
-        confidence: Of the interval.
-        rng: Source of every draw.
 
     Returns:
         One row for each descriptor and group:
@@ -88,17 +84,20 @@ def distance_tests(
             counts = {f"{side}_cells": len(values[side]) for side in SIDES} | {
                 f"{side}_empty": empty[side] for side in SIDES
             }
-            by_person = person_weights(people["real"], resamples, rng)
-            by_image = person_weights(np.arange(len(values["synthetic"])), resamples, rng)
-            split = two_groups(people["real"], people["floor"], max(RESPLITS, resamples), rng)
-            shuffles = {side: _shuffles(len(values["real"]), len(values[side]), rng) for side in ("synthetic", "floor")}
+            by_person = bootstrap.weights(people["real"])
+            by_image = bootstrap.weights(np.arange(len(values["synthetic"])))
+            split = two_groups(people["real"], people["floor"], max(RESPLITS, bootstrap.resamples), bootstrap.rng)
+            shuffles = {
+                side: _shuffles(len(values["real"]), len(values[side]), bootstrap.rng)
+                for side in ("synthetic", "floor")
+            }
             for name in names:
                 real, floor, synthetic = (values[side][name].to_numpy(dtype=float) for side in SIDES)
                 ks = _statistic(real, synthetic)
                 drawn = _ks(real, by_person, synthetic, by_image)
                 pool = np.concatenate([real, floor])
                 apart = _ks(pool, split[0], pool, split[1])
-                low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+                low, high = bootstrap.interval(drawn)
                 scale = real.std() or np.concatenate([real, synthetic]).std() or 1.0
                 rows.append(
                     {"descriptor": name, "group": group, "ks": ks, "low": low, "high": high}
@@ -120,9 +119,7 @@ def distance_tests(
 def associations(
     described: dict[str, pd.DataFrame],
     cells: dict[str, pd.DataFrame],
-    resamples: int,
-    confidence: float,
-    rng: np.random.Generator,
+    bootstrap: Bootstrap,
 ) -> Associations:
     """Compare the rank correlations (Spearman) between descriptors of real and of synthetic cells.
 
@@ -132,9 +129,7 @@ def associations(
     Args:
         described: See `distance_tests`.
         cells: See there.
-        resamples: Bootstrap resamples, of people for real cells and of images for synthetic ones.
-        confidence: Of the intervals.
-        rng: Source of the resamples.
+        bootstrap: Of people for real cells and of images for synthetic ones.
 
     Raises:
         UserError: see there.
@@ -149,11 +144,11 @@ def associations(
         found = {side: _spearman(table)[firsts, seconds] for side, table in tables.items()}
         owners: dict[str, _Owners] = {"real": people["real"], "synthetic": np.arange(len(tables["synthetic"]))}
         drawn = {
-            side: [_spearman(tables[side][rows])[firsts, seconds] for rows in _resampled(owner, resamples, rng)]
+            side: [_spearman(tables[side][rows])[firsts, seconds] for rows in _resampled(owner, bootstrap)]
             for side, owner in owners.items()
         }
         apart = np.abs(np.array(drawn["real"]) - np.array(drawn["synthetic"])).mean(axis=1)
-        low, high = np.quantile(apart, [(1 - confidence) / 2, (1 + confidence) / 2])
+        low, high = bootstrap.interval(apart)
         gap = np.abs(found["real"] - found["synthetic"])
         worst = int(gap.argmax())
         differences.append(
@@ -168,13 +163,6 @@ def associations(
             for (i, j), value in zip(pairs, found[side], strict=True)
         ]
     return Associations(pd.DataFrame(correlations), pd.DataFrame(differences))
-
-
-def person_weights(people: _Owners, draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """How often each cell is in each bootstrap resample (draws, N) of the people (N,) whose cells they are."""
-    names, index = np.unique(people, return_inverse=True)
-    times = bootstrap_counts(len(names), draws, rng)
-    return times[:, index].astype(float)
 
 
 def two_groups(
@@ -275,9 +263,9 @@ def _cumulative(values: NDArray[np.float64], weight: _Weights, grid: NDArray[np.
     return sums[:, np.searchsorted(values[order], grid, side="right")] / sums[:, -1:]
 
 
-def _resampled(owner: _Owners, draws: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+def _resampled(owner: _Owners, bootstrap: Bootstrap) -> Iterator[NDArray[np.int64]]:
     """Rows of bootstrap resamples of the owners' cells."""
-    for weight in person_weights(owner, draws, rng):
+    for weight in bootstrap.weights(owner):
         yield np.repeat(np.arange(len(owner)), weight.astype(int))
 
 

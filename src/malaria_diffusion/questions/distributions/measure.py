@@ -17,7 +17,7 @@ from scipy.stats import chi2_contingency
 from tqdm.auto import tqdm
 
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.statistics.bootstrap import bootstrap_counts
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.comparison import compared_groups
 from malaria_diffusion.statistics.permutation import (
     cramers_v,
@@ -185,9 +185,7 @@ def effect_intervals(
     real: NDArray[np.integer],
     people: NDArray[np.str_],
     synthetic: NDArray[np.integer],
-    resamples: int,
-    confidence: float,
-    rng: np.random.Generator,
+    bootstrap: Bootstrap,
 ) -> Intervals:
     """Bootstrap intervals of the effect sizes: real cells resampled by person, synthetic ones by image.
 
@@ -198,20 +196,17 @@ def effect_intervals(
         real: (N, bins), a histogram a cell, none empty.
         people: (N,), whose cell it is.
         synthetic: (M, bins), none empty.
-        resamples: Bootstrap resamples.
-        confidence: Of the intervals.
-        rng: Source of the resamples.
+        bootstrap: How.
     """
     of_person = np.zeros((len(np.unique(people)), real.shape[1]))
     np.add.at(of_person, np.unique(people, return_inverse=True)[1], real)
     drawn = []
     for units in (of_person, synthetic):
-        times = bootstrap_counts(len(units), resamples, rng)
+        times = bootstrap.counts(len(units))
         drawn.append(times @ units.astype(np.float64))
-    bounds = [(1 - confidence) / 2, (1 + confidence) / 2]
-    v_low, v_high = np.quantile(cramers_v(*drawn), bounds)
-    js_low, js_high = np.quantile(jensen_shannon(*drawn), bounds)
-    return Intervals(float(v_low), float(v_high), float(js_low), float(js_high))
+    v_low, v_high = bootstrap.interval(cramers_v(*drawn))
+    js_low, js_high = bootstrap.interval(jensen_shannon(*drawn))
+    return Intervals(v_low, v_high, js_low, js_high)
 
 
 def alike(bins: int, high: float, margin: float | None) -> str:
@@ -227,10 +222,8 @@ def alike(bins: int, high: float, margin: float | None) -> str:
 def results_table(
     histograms: dict[str, dict[str, NDArray[np.int64]]],
     cells: dict[str, pd.DataFrame],
-    resamples: int,
-    confidence: float,
+    bootstrap: Bootstrap,
     permutations: int,
-    rng: np.random.Generator,
 ) -> pd.DataFrame:
     """Every test of synthetic against unseen real cells, with its floor, intervals, margin and ranks.
 
@@ -241,10 +234,8 @@ def results_table(
         histograms: For "real" (unseen), "floor" (real cells of other people) and "synthetic", by variable, a
             histogram a cell (N, bins).
         cells: For each side one row a cell, with the columns label and person (unused for synthetic ones).
-        resamples: See `effect_intervals`.
-        confidence: Of the intervals; the margin is this quantile of the distances between groups of real people.
+        bootstrap: See `effect_intervals`.
         permutations: Of images (`permutation_p`), and of people (`resplit_distances`).
-        rng: Source of everything random.
 
     Returns:
         One row for each variable and group ("all", then each class): the `Comparison` of real with synthetic cells,
@@ -274,17 +265,19 @@ def results_table(
                 found = compare(real.sum(axis=0), synthetic.sum(axis=0))
                 against_floor = compare(real.sum(axis=0), floor.sum(axis=0))._asdict()
                 labels = {side: table["label"].to_numpy(dtype=str) for side, table in of.items()}
-                image_p = permutation_p(real, labels["real"], synthetic, labels["synthetic"], permutations, rng)
-                floor_image_p = permutation_p(real, labels["real"], floor, labels["floor"], permutations, rng)
+                image_p = permutation_p(
+                    real, labels["real"], synthetic, labels["synthetic"], permutations, bootstrap.rng
+                )
+                floor_image_p = permutation_p(real, labels["real"], floor, labels["floor"], permutations, bootstrap.rng)
                 # every draw is measured in the bins of the comparison itself
                 starts = _bins_of(real.sum(axis=0), synthetic.sum(axis=0))
                 real, floor, synthetic = (np.add.reduceat(part, starts, axis=1) for part in (real, floor, synthetic))
                 people = of["real"]["person"].to_numpy(dtype=str)
-                intervals = effect_intervals(real, people, synthetic, resamples, confidence, rng)
+                intervals = effect_intervals(real, people, synthetic, bootstrap)
                 distances = resplit_distances(
-                    real, of["real"], floor, of["floor"], labels["synthetic"], permutations, rng
+                    real, of["real"], floor, of["floor"], labels["synthetic"], permutations, bootstrap.rng
                 )
-                margin = None if distances is None else float(np.quantile(distances, confidence))
+                margin = None if distances is None else float(np.quantile(distances, bootstrap.confidence))
                 rows.append(
                     {"variable": variable, "group": group}
                     | found._asdict()

@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.questions.distributions.measure import foreground
-from malaria_diffusion.statistics.bootstrap import bootstrap_counts
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 
 MASKER = "hidden pixels take the cell's median colour"
 DIFFERENCE = "real - synthetic"
@@ -184,9 +184,7 @@ def localisation(
     )
 
 
-def results_table(
-    sides: dict[str, ExplainedCells], resamples: int, confidence: float, rng: np.random.Generator
-) -> pd.DataFrame:
+def results_table(sides: dict[str, ExplainedCells], bootstrap: Bootstrap) -> pd.DataFrame:
     """The localisation ratio of each side and class, trained and with random weights, and real less synthetic.
 
     The ratio is the mean share of the positive attribution on the mask over the mean share of the mask's area: 1 if
@@ -195,9 +193,7 @@ def results_table(
 
     Args:
         sides: "real" and "synthetic".
-        resamples: Bootstrap resamples, of people for real cells and of images for synthetic ones.
-        confidence: Of the intervals.
-        rng: Source of the resamples.
+        bootstrap: Of people for real cells and of images for synthetic ones.
 
     Returns:
         One row for each side, class and network with any cell left: side, label, network ("trained" or "random"),
@@ -219,7 +215,7 @@ def results_table(
                 units, owner = np.unique(explained.units[chosen][used], return_inverse=True)
                 of_unit = np.zeros((len(units), 2))
                 np.add.at(of_unit, owner, shares)
-                times = bootstrap_counts(len(units), resamples, rng)
+                times = bootstrap.counts(len(units))
                 drawn[side, label, network] = _ratio(times @ of_unit)
                 rows.append(
                     {
@@ -244,8 +240,7 @@ def results_table(
             drawn[DIFFERENCE, *group] = drawn["real", *group] - drawn["synthetic", *group]
     table = pd.DataFrame(rows, columns=COLUMNS)
     bounds = [
-        np.quantile(drawn[key], [(1 - confidence) / 2, (1 + confidence) / 2])
-        for key in zip(table["side"], table["label"], table["network"], strict=True)
+        bootstrap.interval(drawn[key]) for key in zip(table["side"], table["label"], table["network"], strict=True)
     ]
     return table.assign(low=[low for low, _ in bounds], high=[high for _, high in bounds])
 

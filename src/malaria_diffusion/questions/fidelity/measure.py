@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from malaria_diffusion.classifier.features import FeatureSpace
 from malaria_diffusion.compute.config import DeviceName
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.statistics.bootstrap import bootstrap_counts
+from malaria_diffusion.statistics.bootstrap import Bootstrap, bootstrap_counts
 from malaria_diffusion.statistics.comparison import compared_groups
 
 MOST_DIMENSIONS = 64
@@ -128,16 +128,13 @@ class Side(NamedTuple):
     draws: NDArray[np.float64]
 
 
-def resampled(
-    features: NDArray[np.floating], people: NDArray[np.str_] | None, resamples: int, rng: np.random.Generator
-) -> Side:
+def resampled(features: NDArray[np.floating], people: NDArray[np.str_] | None, bootstrap: Bootstrap) -> Side:
     """Draw owners with replacement.
 
     Args:
         features: (N, d).
         people: (N,), whose cell it is; None for synthetic images, each of which is drawn for itself.
-        resamples: How often.
-        rng: Source of the draws.
+        bootstrap: How often, by which draws.
 
     Raises:
         UserError: fewer than two images or people.
@@ -150,10 +147,10 @@ def resampled(
             "validation.comparison.n or hold out more people"
         )
     pairs = _pairs(np.bincount(owner).astype(float))
-    draws = np.ones((1 + resamples, count))
-    again = np.arange(1, 1 + resamples)
+    draws = np.ones((1 + bootstrap.resamples, count))
+    again = np.arange(1, 1 + bootstrap.resamples)
     while len(again):
-        draws[again] = bootstrap_counts(count, len(again), rng)
+        draws[again] = bootstrap_counts(count, len(again), bootstrap.rng)
         again = again[_within(pairs, draws[again]) == 0]  # one and the same image, of which nothing can be told
     return Side(np.asarray(features, dtype=np.float64), owner, draws)
 
@@ -236,9 +233,7 @@ def neighbour_scores(real: Side, other: Side, neighbours: int = NEIGHBOURS) -> d
 def fidelity_table(
     features: Mapping[str, NDArray[np.floating]],
     cells: dict[str, pd.DataFrame],
-    resamples: int,
-    confidence: float,
-    rng: np.random.Generator,
+    bootstrap: Bootstrap,
     neighbours: int = NEIGHBOURS,
 ) -> pd.DataFrame:
     """Every distance and score of synthetic against unseen real cells, beside its floor.
@@ -246,9 +241,7 @@ def fidelity_table(
     Args:
         features: For "real" (unseen people), "floor" (training people) and "synthetic", (N, d), see `Projection`.
         cells: For each side one row an image, with the columns label and person (unused for synthetic ones).
-        resamples: Bootstrap resamples: of people for real cells, of images for synthetic ones.
-        confidence: Of the percentile intervals.
-        rng: Source of the resamples.
+        bootstrap: Of people for real cells, of images for synthetic ones.
         neighbours: See `neighbour_scores`.
 
     Returns:
@@ -266,7 +259,7 @@ def fidelity_table(
         for side in SIDES:
             chosen = (group == "all") | (cells[side]["label"] == group).to_numpy()
             people = None if side == "synthetic" else cells[side].loc[chosen, "person"].to_numpy(dtype=str)
-            sides[side] = resampled(features[side][chosen], people, resamples, rng)
+            sides[side] = resampled(features[side][chosen], people, bootstrap)
         synthetic, floor = (
             {
                 "kernel distance": kernel_distances(sides["real"], sides[side]),
@@ -280,7 +273,7 @@ def fidelity_table(
             difference = synthetic[metric] - floor[metric]
             for name, draws in (("value", synthetic[metric]), ("floor", floor[metric]), ("difference", difference)):
                 prefix = "" if name == "value" else f"{name}_"
-                low, high = np.quantile(draws[1:], [(1 - confidence) / 2, (1 + confidence) / 2])
+                low, high = bootstrap.interval(draws[1:])
                 row |= {name: float(draws[0]), f"{prefix}low": float(low), f"{prefix}high": float(high)}
             rows.append(row)
     order = list(BETTER)

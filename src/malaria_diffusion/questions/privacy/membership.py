@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.questions.privacy.novelty import matched_draws
-from malaria_diffusion.statistics.bootstrap import bootstrap_counts
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 
 if TYPE_CHECKING:
     import torch
@@ -69,8 +69,7 @@ def membership_attack(
     unseen_table: pd.DataFrame,
     device: torch.device,
     precision: torch.dtype,
-    resamples: int,
-    confidence: float,
+    bootstrap: Bootstrap,
     seed: int,
     cells: int = CELLS,
 ) -> Membership:
@@ -86,9 +85,8 @@ def membership_attack(
         unseen_table: Their rows.
         device: Where to compute.
         precision: Of the network's arithmetic, see `resolve_precision`.
-        resamples: Bootstrap resamples of people.
-        confidence: Of the intervals.
-        seed: Of the choice of cells, the noise and the resamples.
+        bootstrap: Of people; its draws choose the cells, too.
+        seed: Of the noise.
         cells: At most so many of each side.
 
     Returns:
@@ -102,7 +100,7 @@ def membership_attack(
             f"every cell needs one row, found {len(members)} training and {len(unseen)} held-out cells, and "
             f"{len(member_table)} and {len(unseen_table)} rows"
         )
-    rng = np.random.default_rng(seed)
+    rng = bootstrap.rng
     draws, matched_by = matched_draws(member_table, unseen_table, 1, rng)
     matched, held_out = draws[0] if draws else (np.empty(0, dtype=int), np.empty(0, dtype=int))
     # the pairs are of the same person and class
@@ -134,7 +132,7 @@ def membership_attack(
     each = denoising_losses(network, diffusion, images, classes, steps, seed, device, precision)
     loss = standardised(each)
     fpr, tpr, _ = roc_curve(is_member, -loss, drop_intermediate=False)
-    summary |= _intervals(loss, is_member, people, resamples, confidence, rng)
+    summary |= _intervals(loss, is_member, people, bootstrap)
     losses = pd.DataFrame(
         {"row": table.index, "member": is_member, "person": people, "label": table["label"].to_numpy(), "loss": loss}
     )
@@ -213,17 +211,14 @@ def _intervals(
     loss: NDArray[np.float64],
     is_member: NDArray[np.bool_],
     people: NDArray[np.str_],
-    resamples: int,
-    confidence: float,
-    rng: np.random.Generator,
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     names, owner = np.unique(people, return_inverse=True)
-    weights = bootstrap_counts(len(names), resamples, rng)[:, owner]
+    weights = bootstrap.counts(len(names))[:, owner]
     # without names of people, a resample may lack one side
     both = (weights[:, is_member].sum(axis=1) > 0) & (weights[:, ~is_member].sum(axis=1) > 0)
-    tail = (1 - confidence) / 2
     drawn = weighted_roc(loss, is_member, weights[both].astype(np.float64))[:2]
-    (low, high), (tpr_low, tpr_high) = (np.quantile(values, [tail, 1 - tail]).tolist() for values in drawn)
+    (low, high), (tpr_low, tpr_high) = (bootstrap.interval(values) for values in drawn)
     _, tpr, fpr = weighted_roc(loss, is_member, np.ones((1, len(loss))))
     verdict = "members are told apart" if low > 0.5 else "members are not told apart"
     return {

@@ -17,7 +17,7 @@ from PIL import Image
 from scipy.stats import betabinom, binomtest
 
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.statistics.bootstrap import bootstrap_counts
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.comparison import compared_groups
 from malaria_diffusion.statistics.nearest import (
     NEIGHBOURS,
@@ -94,9 +94,7 @@ def privacy_audit(
     unseen: NDArray[np.uint8],
     unseen_table: pd.DataFrame,
     embeddings: dict[str, Embedding],
-    resamples: int,
-    confidence: float,
-    rng: np.random.Generator,
+    bootstrap: Bootstrap,
 ) -> PrivacyAudit:
     """Compare synthetic cells with members and non-members, in pixels and in each space of `embeddings`.
 
@@ -111,9 +109,7 @@ def privacy_audit(
         unseen: Non-members: cells of the same people that nothing was trained on, uint8, (U, 3, S, S).
         unseen_table: Their rows.
         embeddings: By name, further spaces: functions from cells, uint8, (B, 3, S, S), to features (B, D).
-        resamples: Bootstrap resamples.
-        confidence: Of the intervals and verdicts.
-        rng: Source of the matched sets, the planted copies and the resamples.
+        bootstrap: Of people. Its draws also match the sets and plant the copies.
 
     Returns:
         See `PrivacyAudit`. If there are fewer than 20 non-members, or all are of one person, it says that novelty
@@ -127,8 +123,8 @@ def privacy_audit(
     reason = _not_testable(unseen_table)
     if reason:
         unseen, unseen_table = unseen[:0], unseen_table.iloc[:0]
-    draws, matched_by = matched_draws(member_table, unseen_table, DRAWS, rng)
-    planted, kinds = plant_copies(members, PLANTED_SHARE, rng)
+    draws, matched_by = matched_draws(member_table, unseen_table, DRAWS, bootstrap.rng)
+    planted, kinds = plant_copies(members, PLANTED_SHARE, bootstrap.rng)
     queries = np.concatenate([synthetic, unseen, planted])
     n, calibrating = len(synthetic), len(unseen)
     people = pd.factorize(np.concatenate([member_table["person"], unseen_table["person"]]))[0]
@@ -143,13 +139,15 @@ def privacy_audit(
         if not reason:
             groups = {name: (labels == name) | (name == "all") for name in compared_groups(pd.Series(labels))}
             for group, chosen in groups.items():
-                row = _compare(found, chosen, resamples, confidence, rng)
+                row = _compare(found, chosen, bootstrap)
                 comparison.append({"space": space, "group": group, "n": int(chosen.sum())} | row)
             threshold, rate = _threshold(found.relative[n : n + calibrating])
             flags = found.relative < threshold
             p_value = _chance(flags[:n], rate, calibrating)
-            copies.append({"space": space} | _copies(flags[:n], threshold, rate, calibrating, p_value, confidence))
-            power += _power(space, flags[n + calibrating :], kinds, confidence)
+            copies.append(
+                {"space": space} | _copies(flags[:n], threshold, rate, calibrating, p_value, bootstrap.confidence)
+            )
+            power += _power(space, flags[n + calibrating :], kinds, bootstrap.confidence)
             calibration.append(pd.DataFrame({"space": space, "relative_distance": found.relative[n : n + calibrating]}))
             distances.append(
                 pd.DataFrame(
@@ -170,8 +168,8 @@ def privacy_audit(
     if copies:
         rate = min(1.0, sum(row["false_alarm_rate"] for row in copies))
         p_value = min(1.0, len(copies) * min(row["p_value"] for row in copies))
-        copies.append({"space": "any"} | _copies(flagged[:n], 1.0, rate, calibrating, p_value, confidence))
-        power += _power("any", flagged[n + calibrating :], kinds, confidence)
+        copies.append({"space": "any"} | _copies(flagged[:n], 1.0, rate, calibrating, p_value, bootstrap.confidence))
+        power += _power("any", flagged[n + calibrating :], kinds, bootstrap.confidence)
     summary = {
         "testable": not reason,
         "reason": reason,
@@ -295,9 +293,7 @@ def _not_testable(unseen_table: pd.DataFrame) -> str:
     )
 
 
-def _compare(
-    found: Nearest, chosen: NDArray[np.bool_], resamples: int, confidence: float, rng: np.random.Generator
-) -> dict[str, Any]:
+def _compare(found: Nearest, chosen: NDArray[np.bool_], bootstrap: Bootstrap) -> dict[str, Any]:
     """Share and distance ratio of some synthetic cells.
 
     People are resampled, each with the synthetic cells whose nearest real cell is theirs.
@@ -307,9 +303,8 @@ def _compare(
     won, near = won[near > 0], near[near > 0]
     low, high = 0.0, 1.0  # one person says nothing of others
     if len(near) > 1:
-        weights = bootstrap_counts(len(near), resamples, rng)
-        tail = (1 - confidence) / 2
-        low, high = np.quantile(weights @ won / (weights @ near), [tail, 1 - tail])
+        weights = bootstrap.counts(len(near))
+        low, high = bootstrap.interval(weights @ won / (weights @ near))
     to_member, to_unseen = found.to_member[:, chosen].mean(), found.to_unseen[:, chosen].mean()
     verdict = "no sign of memory"
     if low > 0.5:

@@ -15,7 +15,7 @@ from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.classifier.metrics import prediction_table
 from malaria_diffusion.files import whole
 from malaria_diffusion.questions.utility.trials import Arm, TrainingSet, Trial
-from malaria_diffusion.statistics.bootstrap import bootstrap_counts
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 
 # the epoch, if the best is kept, is of so many; the learning rate rises in the first and falls in the others
 EPOCHS = 4
@@ -71,9 +71,7 @@ def run_trial(
     return predictions
 
 
-def utility_table(
-    results: Mapping[Trial, pd.DataFrame], resamples: int, confidence: float, rng: np.random.Generator
-) -> pd.DataFrame:
+def utility_table(results: Mapping[Trial, pd.DataFrame], bootstrap: Bootstrap) -> pd.DataFrame:
     """Accuracy of every arm and what it gains over real cells alone, with intervals over people and seeds.
 
     People are resampled alike for every arm, and so are the seeds where there are several, so that a gain is a paired
@@ -81,9 +79,7 @@ def utility_table(
 
     Args:
         results: Of every trial, see `run_trial`; all judge the same cells.
-        resamples: Bootstrap resamples.
-        confidence: Of the intervals.
-        rng: Source of the resamples.
+        bootstrap: Of people and of seeds.
 
     Returns:
         One row an arm and share: arm, share, seeds, accuracy (mean over seeds), low, high, lowest and highest (of the
@@ -94,11 +90,10 @@ def utility_table(
     first = next(iter(results.values()))
     people, person = np.unique(first["person"].to_numpy(dtype=str), return_inverse=True)
     counts = np.bincount(person, minlength=len(people))
-    drawn = bootstrap_counts(len(people), resamples, rng)
-    of_seeds = bootstrap_counts(len(seeds), resamples, rng) / len(seeds)
+    drawn = bootstrap.counts(len(people))
+    of_seeds = bootstrap.counts(len(seeds)) / len(seeds)
     weights = np.concatenate([np.ones((1, len(people)), int), drawn])  # the first is the sample itself
     seed_weights = np.concatenate([np.full((1, len(seeds)), 1 / len(seeds)), of_seeds])
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
 
     def accuracies(arm: Arm, share: float) -> NDArray[np.float64]:
         """(1 + resamples,)"""
@@ -115,8 +110,8 @@ def utility_table(
         found = accuracies(arm, share)
         gain = found - accuracies(Arm.REAL, share or 1.0)
         each = [_right(results[Trial(arm, share, seed)]).mean() for seed in seeds]
-        low, high = np.quantile(found[1:], tails)
-        gain_low, gain_high = np.quantile(gain[1:], tails)
+        low, high = bootstrap.interval(found[1:])
+        gain_low, gain_high = bootstrap.interval(gain[1:])
         row = {"arm": arm.value, "share": share, "seeds": len(seeds), "accuracy": found[0], "low": low, "high": high}
         row |= {"lowest": min(each), "highest": max(each)}
         for label in sorted(first["label"].unique()):
