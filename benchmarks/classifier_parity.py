@@ -24,8 +24,10 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from malaria_diffusion.cells.split import training_rows
-from malaria_diffusion.classifier.classifier import _private_ultralytics, predict, train_classifier
 from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.classifier.predictor import predict
+from malaria_diffusion.classifier.sandbox import private_ultralytics
+from malaria_diffusion.classifier.trainer import train_classifier
 
 
 def main() -> None:
@@ -116,7 +118,7 @@ def write_folder(
 
 def train_theirs(folder: Path, parameters: ClassifierParameters, work: Path) -> Path:
     """Ultralytics' own trainer and loader, told to do what ours does."""
-    with _private_ultralytics():
+    with private_ultralytics():
         from ultralytics import YOLO
 
         model = YOLO(f"{parameters.architecture}.yaml")

@@ -23,9 +23,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from malaria_diffusion.classifier.classifier import load_predictor, train_classifier
 from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.classifier.cross_validation import Fold, person_folds
+from malaria_diffusion.classifier.predictor import load_predictor
+from malaria_diffusion.classifier.trainer import train_classifier
 from malaria_diffusion.files import whole, write_array
 from malaria_diffusion.statistics.bootstrap import bootstrap_counts
 

@@ -11,14 +11,10 @@ import torch
 from pydantic import ValidationError
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from malaria_diffusion.classifier import classifier
-from malaria_diffusion.classifier.classifier import (
-    ClassifierParameters,
-    load_predictor,
-    predict,
-    resolve_weights,
-    train_classifier,
-)
+from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.classifier.predictor import load_predictor, predict
+from malaria_diffusion.classifier.sandbox import private_ultralytics
+from malaria_diffusion.classifier.trainer import resolve_weights, train_classifier
 from malaria_diffusion.errors import UserError
 
 TRAIN, VAL = np.arange(64), np.arange(64, 96)
@@ -104,7 +100,7 @@ def test_probabilities_sum_to_one_whatever_the_batch(toy, trained):
 
 
 def test_ultralytics_own_predictor_agrees(toy, trained):
-    with classifier._private_ultralytics():
+    with private_ultralytics():
         from ultralytics import YOLO
 
         images = [np.ascontiguousarray(cell.transpose(1, 2, 0)[:, :, ::-1]) for cell in toy[0][:4]]  # it takes BGR
@@ -166,10 +162,11 @@ def test_the_learning_rate_rises_from_zero_and_falls(toy, tmp_path):
 
 
 def test_augmented_cells_are_whole_cells_mirrored(toy):
-    with classifier._private_ultralytics():
-        from malaria_diffusion.classifier.yolo import CellData, Cells, augment, prepare
+    with private_ultralytics():
+        from malaria_diffusion.classifier.augmentation import augment, prepare
+        from malaria_diffusion.classifier.yolo import CellData, CellDataset
 
-    cells = Cells(CellData(*toy, tuple(NAMES), TRAIN, VAL), TRAIN, parameters())
+    cells = CellDataset(CellData(*toy, tuple(NAMES), TRAIN, VAL), TRAIN, parameters())
     batch = cells.__getitems__(list(range(64)))
     seen = augment(prepare(batch["img"], 32), batch["flips"], batch["gains"])
     kinds = set()
@@ -181,12 +178,13 @@ def test_augmented_cells_are_whole_cells_mirrored(toy):
 
 
 def test_a_tint_multiplies_channels_and_leaves_black_black(toy):
-    with classifier._private_ultralytics():
-        from malaria_diffusion.classifier.yolo import CellData, Cells, augment, prepare
+    with private_ultralytics():
+        from malaria_diffusion.classifier.augmentation import augment, prepare
+        from malaria_diffusion.classifier.yolo import CellData, CellDataset
 
     images, labels = toy[0].copy(), toy[1]
     images[:, :, :8] = 0
-    cells = Cells(CellData(images, labels, tuple(NAMES), TRAIN, VAL), TRAIN, parameters(flips=False, colour=0.2))
+    cells = CellDataset(CellData(images, labels, tuple(NAMES), TRAIN, VAL), TRAIN, parameters(flips=False, colour=0.2))
     batch = cells.__getitems__(list(range(64)))
     plain = prepare(batch["img"], 32)
     seen = augment(plain, batch["flips"], batch["gains"])
@@ -225,9 +223,9 @@ def test_training_computes_in_the_precision_asked_for(toy, tmp_path):
 
 
 def test_a_precision_that_the_device_lacks_is_refused(toy, tmp_path, monkeypatch):
-    with classifier._private_ultralytics():
-        from malaria_diffusion.classifier import yolo as yolo_trainer
-    monkeypatch.setattr(yolo_trainer, "resolve_device", lambda name: torch.device("mps"))
+    with private_ultralytics():
+        from malaria_diffusion.classifier import yolo
+    monkeypatch.setattr(yolo, "resolve_device", lambda name: torch.device("mps"))
     with pytest.raises(UserError, match=r"validation\.classifier\.precision` is bfloat16, which mps"):
         train_classifier(*toy, NAMES, TRAIN, VAL, parameters(precision="bfloat16"), tmp_path)
 
@@ -252,10 +250,10 @@ def test_eight_views_are_averaged_where_the_checkpoint_says_so(tmp_path, average
 
 
 def test_an_epoch_shows_each_cell_once_in_an_order_of_its_own(toy):
-    with classifier._private_ultralytics():
-        from malaria_diffusion.classifier.yolo import CellData, Cells
+    with private_ultralytics():
+        from malaria_diffusion.classifier.yolo import CellData, CellDataset
 
-    cells = Cells(CellData(*toy, tuple(NAMES), TRAIN, VAL), TRAIN, parameters())
+    cells = CellDataset(CellData(*toy, tuple(NAMES), TRAIN, VAL), TRAIN, parameters())
     orders = []
     for epoch in (0, 1, 0):
         cells.start_epoch(epoch)
@@ -339,7 +337,7 @@ def test_another_run_is_not_resumed(toy, tmp_path, change):
 
 
 def test_initial_weights_fill_all_but_a_head_of_other_classes(toy, trained, tmp_path):
-    with classifier._private_ultralytics():
+    with private_ultralytics():
         from ultralytics.nn.tasks import ClassificationModel
 
         from malaria_diffusion.classifier.checkpoint import read_model, transfer_weights
@@ -390,7 +388,7 @@ def test_no_python_writes_a_file_that_is_refused():
 
 
 def test_a_diverging_run_ends_with_one_sentence(toy, tmp_path, monkeypatch):
-    with classifier._private_ultralytics():
+    with private_ultralytics():
         from ultralytics.utils.loss import v8ClassificationLoss
     whole = v8ClassificationLoss.__call__
 
@@ -405,7 +403,7 @@ def test_a_diverging_run_ends_with_one_sentence(toy, tmp_path, monkeypatch):
 
 
 def test_too_little_memory_ends_with_one_sentence(toy, tmp_path, monkeypatch):
-    with classifier._private_ultralytics():
+    with private_ultralytics():
         from malaria_diffusion.classifier.yolo import CellTrainer
 
     def full(self, batch):
@@ -441,7 +439,7 @@ def test_weights_are_found_by_path_then_by_name(tmp_path):
 
 
 def test_an_official_file_is_downloaded_once(tmp_path, monkeypatch):
-    with classifier._private_ultralytics():
+    with private_ultralytics():
         from ultralytics.utils import downloads
     asked = []
     monkeypatch.setattr(requests, "head", lambda url, timeout: requests.models.Response())
@@ -500,16 +498,18 @@ import sys
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from malaria_diffusion.classifier import classifier
 pillows_open = Image.open
+from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.classifier.predictor import predict
+from malaria_diffusion.classifier.trainer import train_classifier
 assert not {"torch", "ultralytics"} & sys.modules.keys(), "importing the module is not cheap"
 cells = np.random.default_rng(0).integers(0, 256, (24, 3, 40, 40), dtype=np.uint8)
-parameters = classifier.ClassifierParameters.model_validate_json(sys.argv[1])
+parameters = ClassifierParameters.model_validate_json(sys.argv[1])
 rows = np.arange(24)
-checkpoint, _ = classifier.train_classifier(
+checkpoint, _ = train_classifier(
     cells, rows % 2, ["a", "b"], rows[:16], rows[16:], parameters, Path(sys.argv[2])
 )
-classifier.predict(checkpoint, cells)
+predict(checkpoint, cells)
 assert Image.open is pillows_open, "Pillow now looks for a package before it says that bytes are no image"
 assert not {"mlflow", "wandb", "kedro"} & sys.modules.keys(), "an experiment tracker was imported"
 """

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from malaria_diffusion.classifier import classifier
-from malaria_diffusion.classifier.classifier import predict
 from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.classifier.features import embed, reported_space
+from malaria_diffusion.classifier.predictor import predict
+from malaria_diffusion.classifier.sandbox import private_ultralytics
 from malaria_diffusion.errors import UserError
 
 
 def save(path, architecture="yolov8n-cls", **arguments):
     """A classifier of random weights as a checkpoint; returns its last layer."""
-    with classifier._private_ultralytics():
+    with private_ultralytics():
         from ultralytics.nn.tasks import ClassificationModel
 
         torch.manual_seed(0)

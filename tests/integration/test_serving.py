@@ -11,7 +11,7 @@ import mlflow
 import numpy as np
 import pytest
 
-from malaria_diffusion.classifier.classifier import predict
+from malaria_diffusion.classifier.predictor import predict
 from malaria_diffusion.diffusion.config import SamplingParameters
 from malaria_diffusion.diffusion.model import DiffusionModel
 from malaria_diffusion.diffusion.sampling import Denoiser, sample

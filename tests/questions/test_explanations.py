@@ -11,8 +11,8 @@ import torch
 from malaria_diffusion.cells.packing import PackingParameters
 from malaria_diffusion.cells.phantom.draw import PhantomParameters, phantom_cells
 from malaria_diffusion.cells.phantom.masks import _packed
-from malaria_diffusion.classifier import classifier
-from malaria_diffusion.classifier.classifier import load_predictor, predict, random_classifier
+from malaria_diffusion.classifier.predictor import load_predictor, predict, random_classifier
+from malaria_diffusion.classifier.sandbox import private_ultralytics
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.questions.distributions.measure import foreground
 from malaria_diffusion.questions.explanations.figure import SHOWN, explained_cells
@@ -306,7 +306,7 @@ def test_a_figure_of_nothing_is_no_error():
 def checkpoint(tmp_path_factory):
     """A classifier that has learned nothing, in ultralytics' format."""
     file = tmp_path_factory.mktemp("classifier") / "best.pt"
-    with classifier._private_ultralytics():
+    with private_ultralytics():
         from ultralytics.nn.tasks import ClassificationModel
 
         torch.manual_seed(0)

@@ -11,9 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
-from malaria_diffusion.classifier.classifier import predict, train_classifier
 from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.classifier.metrics import prediction_table
+from malaria_diffusion.classifier.predictor import predict
+from malaria_diffusion.classifier.trainer import train_classifier
 from malaria_diffusion.errors import UserError
 
 # of the people who do not test, one in so many validates

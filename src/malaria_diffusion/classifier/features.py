@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from malaria_diffusion.classifier.classifier import _check_cells, _private_ultralytics
 from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.classifier.data import check_cells
+from malaria_diffusion.classifier.sandbox import private_ultralytics
 from malaria_diffusion.compute.config import DeviceName
 from malaria_diffusion.errors import UserError
 
@@ -77,11 +78,11 @@ def embed(
         UserError: `cells` of the wrong type or shape, a checkpoint that is unsafe or no YOLOv8 classifier, or features
             that are not finite.
     """
-    _check_cells(cells)
-    with _private_ultralytics():
-        from malaria_diffusion.classifier import yolo as yolo_trainer
+    check_cells(cells)
+    with private_ultralytics():
+        from malaria_diffusion.classifier import yolo
 
-        features = yolo_trainer.embed(Path(checkpoint), cells, image_size, batch_size, device)
+        features = yolo.embed(Path(checkpoint), cells, image_size, batch_size, device)
     if not np.isfinite(features).all():
         raise UserError(f"{checkpoint} gives features that are not finite; use another file for its weights")
     return features

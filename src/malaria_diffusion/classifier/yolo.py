@@ -6,7 +6,7 @@ Imported only inside `classifier`'s private ultralytics.
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from ultralytics.models.yolo.classify import ClassificationTrainer, Classificati
 from ultralytics.nn.tasks import ClassificationModel
 from ultralytics.utils.torch_utils import strip_optimizer
 
+from malaria_diffusion.classifier.augmentation import augment, prepare, symmetries
 from malaria_diffusion.classifier.checkpoint import read_checkpoint, read_model, transfer_weights
 from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.compute.config import DeviceName
@@ -32,7 +33,6 @@ from malaria_diffusion.errors import UserError
 from malaria_diffusion.files import whole
 
 _BAR_FROM = 4096  # cells; predicting fewer takes too short a time for a progress bar
-_MIRRORED: tuple[Callable[[Tensor], Tensor], ...] = (lambda x: x.flip(-1), lambda x: x.flip(-2), lambda x: x.mT)
 
 
 @dataclass(frozen=True)
@@ -144,37 +144,7 @@ def embed(
     return features
 
 
-def prepare(cells: Tensor, image_size: int) -> Tensor:
-    """Cells (B, 3, S, S), 0..255, as the network sees them: whole, `image_size` square, float, 0..1."""
-    images = cells.float() / 255
-    if images.shape[-1] == image_size:
-        return images
-    return torch.nn.functional.interpolate(images, (image_size, image_size), mode="bilinear", antialias=True)
-
-
-def symmetries(images: Tensor) -> Iterator[Tensor]:
-    """The eight mirrorings and turns of square images (B, 3, S, S)."""
-    for turned in (images, images.mT):
-        yield from (turned, turned.flip(-1), turned.flip(-2), turned.flip((-1, -2)))
-
-
-def augment(images: Tensor, flips: Tensor, gains: Tensor) -> Tensor:
-    """Mirror, turn and tint cells; nothing is cropped, scaled or erased.
-
-    Args:
-        images: (B, 3, S, S), 0..1.
-        flips: (3, B) booleans, left-right, up-down and along the diagonal.
-        gains: (B, 3), what each channel is multiplied by.
-
-    Returns:
-        (B, 3, S, S), 0..1.
-    """
-    for flipped, mirrored in zip(flips, _MIRRORED, strict=True):
-        images = torch.where(flipped[:, None, None, None], mirrored(images), images)
-    return (images * gains[:, :, None, None]).clamp(max=1)
-
-
-class Cells(Dataset[dict[str, Tensor]]):
+class CellDataset(Dataset[dict[str, Tensor]]):
     """Some rows of the cells, a batch at a time; shuffled and augmented where there is a seed.
 
     All that is random in an epoch is drawn at its start from (seed, epoch), so that it depends neither on the batch
@@ -351,7 +321,7 @@ class CellTrainer(ClassificationTrainer):
     ) -> DataLoader[dict[str, Tensor]]:
         """Batches of the given rows, which `get_dataset` puts where ultralytics has paths."""
         training = mode == "train"
-        dataset = Cells(self.source, dataset_path, self.parameters if training else None)
+        dataset = CellDataset(self.source, dataset_path, self.parameters if training else None)
         if not training:  # so that the checkpoint also works with ultralytics' own predictor
             self.model.transforms = classify_transforms(self.args.imgsz)
         return DataLoader(

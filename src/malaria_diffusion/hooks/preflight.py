@@ -130,7 +130,7 @@ class PreflightHooks:
     def _fetch_initial_weights(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         key = "params:validation.classifier"
         if key in pipeline.inputs():
-            from malaria_diffusion.classifier.classifier import check_weights, resolve_weights
+            from malaria_diffusion.classifier.trainer import check_weights, resolve_weights
 
             classifier = catalog.load(key)
             with without_traceback():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from malaria_diffusion.cells.decode import fit
-from malaria_diffusion.classifier.classifier import Predictor, load_predictor
+from malaria_diffusion.classifier.predictor import Predictor, load_predictor
 from malaria_diffusion.serving.registry import Version, sha256_of, unpack
 
 

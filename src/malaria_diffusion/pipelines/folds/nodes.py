@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from malaria_diffusion.cells.split import SplitParameters, assign_splits, training_rows
-from malaria_diffusion.classifier.classifier import resolve_weights
 from malaria_diffusion.classifier.config import ClassifierParameters, FoldParameters
 from malaria_diffusion.classifier.cross_validation import Fold, judge, person_folds
 from malaria_diffusion.classifier.metrics import (
@@ -22,6 +21,7 @@ from malaria_diffusion.classifier.metrics import (
     reliability,
 )
 from malaria_diffusion.classifier.mistakes import confident_mistakes, disputed_labels
+from malaria_diffusion.classifier.trainer import resolve_weights
 from malaria_diffusion.figures import classifier as figures
 from malaria_diffusion.questions.acquisition.errors_figure import errors_figure
 from malaria_diffusion.questions.acquisition.measure import explained_errors, name_factors

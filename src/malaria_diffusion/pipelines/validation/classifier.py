@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from malaria_diffusion.cells.split import training_rows
-from malaria_diffusion.classifier.classifier import predict, resolve_weights, train_classifier
 from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.classifier.metrics import (
     accuracy_of_groups,
@@ -23,6 +22,8 @@ from malaria_diffusion.classifier.metrics import (
     reliability,
 )
 from malaria_diffusion.classifier.mistakes import confident_mistakes
+from malaria_diffusion.classifier.predictor import predict
+from malaria_diffusion.classifier.trainer import resolve_weights, train_classifier
 from malaria_diffusion.figures import classifier as figures
 from malaria_diffusion.figures import validation as paper_figures
 from malaria_diffusion.statistics.bootstrap import Bootstrap

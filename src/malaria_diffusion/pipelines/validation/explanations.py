@@ -14,8 +14,8 @@ from malaria_diffusion.cells.packing import PackingParameters
 from malaria_diffusion.cells.phantom.draw import PhantomParameters
 from malaria_diffusion.cells.phantom.masks import phantom_masks
 from malaria_diffusion.cells.split import training_rows
-from malaria_diffusion.classifier.classifier import load_predictor, random_classifier
 from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.classifier.predictor import load_predictor, random_classifier
 from malaria_diffusion.questions.descriptors.describe import dark_mask
 from malaria_diffusion.questions.distributions.measure import foreground
 from malaria_diffusion.questions.explanations.config import ExplanationParameters

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from malaria_diffusion.cells.split import training_rows
-from malaria_diffusion.classifier.classifier import resolve_weights
 from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.classifier.features import reported_space
+from malaria_diffusion.classifier.trainer import resolve_weights
 from malaria_diffusion.questions.fidelity.figure import fidelity
 from malaria_diffusion.questions.fidelity.measure import ProjectedSpace, Projection, fidelity_table
 from malaria_diffusion.statistics.bootstrap import Bootstrap

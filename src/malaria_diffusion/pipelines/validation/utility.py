@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.cells.fingerprint import fingerprint_names
 from malaria_diffusion.cells.split import cell_names
-from malaria_diffusion.classifier.classifier import resolve_weights
 from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.classifier.trainer import resolve_weights
 from malaria_diffusion.diffusion.config import SamplingParameters
 from malaria_diffusion.questions.utility.config import UtilityParameters
 from malaria_diffusion.questions.utility.figure import utility_figure

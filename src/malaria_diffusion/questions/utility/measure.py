@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from malaria_diffusion.classifier.classifier import predict, train_classifier
 from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.classifier.metrics import prediction_table
+from malaria_diffusion.classifier.predictor import predict
+from malaria_diffusion.classifier.trainer import train_classifier
 from malaria_diffusion.files import whole
 from malaria_diffusion.questions.utility.trials import Arm, TrainingSet, Trial
 from malaria_diffusion.statistics.bootstrap import Bootstrap
