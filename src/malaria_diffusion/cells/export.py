@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from tqdm.auto import tqdm
 
+from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.cells.decode import PHANTOM_KEY, SOURCE_KEY, SYNTHETIC
 from malaria_diffusion.cells.errors import CellsError
 from malaria_diffusion.config import escaped
@@ -50,25 +51,15 @@ the same of itself in its text chunks. The same images come out again of the sam
 """
 
 
-class SyntheticImages(NamedTuple):
-    """What was generated, and by which model.
-
-    Attributes:
-        cells: uint8, (N, 3, S, S), RGB.
-        table: N rows with the columns index, label, those of `SETTINGS`, model_identity, cells_fingerprint and
-            training_people_hash.
-        lineage: Of the model, see `diffusion.model.Lineage`.
-    """
-
-    cells: NDArray[np.uint8]
-    table: pd.DataFrame
-    lineage: dict[str, Any]
-
-
-def publish(images: SyntheticImages, target: Path) -> None:
+def publish(cells: Cells, target: Path) -> None:
     """Write a zip archive, if the name of `target` ends in .zip, or else a folder; earlier ones of ours are replaced.
 
     The bytes depend on the arguments only. Images are written one at a time.
+
+    Args:
+        cells: Generated ones: their table has the columns index, label, those of `SETTINGS`, model_identity,
+            cells_fingerprint and training_people_hash.
+        target: Where to.
 
     Raises:
         CellsError: something else is at `target`.
@@ -77,12 +68,12 @@ def publish(images: SyntheticImages, target: Path) -> None:
     with whole(target) as beside:
         if _is_zip(target):
             with zipfile.ZipFile(beside, "w") as archive:
-                for name, content in _files(images):
+                for name, content in _files(cells):
                     info = zipfile.ZipInfo(name, _ZIP_TIME)
                     info.create_system, info.external_attr = 3, 0o644 << 16  # the same on every system
                     archive.writestr(info, content)
         else:
-            for name, content in _files(images):
+            for name, content in _files(cells):
                 path = beside / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
@@ -112,10 +103,10 @@ def _is_zip(target: Path) -> bool:
     return target.suffix.lower() == ".zip"
 
 
-def _files(images: SyntheticImages) -> Iterator[tuple[str, bytes]]:
+def _files(cells: Cells) -> Iterator[tuple[str, bytes]]:
     """Names with forward slashes, and contents, in a fixed order."""
-    cells, table, lineage = images
-    common = _manifest(table, lineage)
+    table = cells.table
+    common = _manifest(table, cells.lineage or {})
     rows = table.assign(file=table["label"] + "/" + table["index"].map("{:06d}.png".format), synthetic="true")
     columns = ["file", "label", "index", *(name for name in rows if name not in {"file", "label", "index"})]
     yield "README.txt", _readme(common).encode()
@@ -127,9 +118,9 @@ def _files(images: SyntheticImages) -> Iterator[tuple[str, bytes]]:
         "Description": f"a synthetic image by a diffusion model trained on {common['model']['trained_on']}",
         "Disclaimer": "not for diagnosis",
     }
-    if lineage["phantom"]:
+    if cells.phantom:
         about[PHANTOM_KEY] = "trained on phantom cells"
-    records = zip(rows["file"], table.to_dict("records"), cells, strict=True)
+    records = zip(rows["file"], table.to_dict("records"), cells.pixels, strict=True)
     for name, row, cell in tqdm(records, total=len(rows), desc="writing images", unit="image"):
         yield name, _png(cell, about | {str(key): value for key, value in row.items()})
 

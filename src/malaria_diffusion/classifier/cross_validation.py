@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
+from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.classifier.metrics import prediction_table
 from malaria_diffusion.classifier.predictor import predict
@@ -64,10 +65,8 @@ def person_folds(cell_table: pd.DataFrame, number: int, seed: int) -> list[Fold]
 
 
 def judge(
-    cells: NDArray[np.uint8],
-    cell_table: pd.DataFrame,
+    cells: Cells,
     fold: Fold,
-    class_names: Sequence[str],
     positive_class: str | None,
     parameters: ClassifierParameters,
     folder: Path,
@@ -77,10 +76,8 @@ def judge(
     """Train on a fold's people (a killed or finished training is not repeated) and classify its val and test cells.
 
     Args:
-        cells: uint8, (N, 3, S, S).
-        cell_table: Their rows, in the same order.
+        cells: Of the study.
         fold: See `Fold`.
-        class_names: In the order of the class indices.
         positive_class: See `prediction_table`.
         parameters: How to train.
         folder: Where trainings are kept, see `train_classifier`.
@@ -90,13 +87,12 @@ def judge(
     Returns:
         The predictions of the val and of the test cells, see `prediction_table`.
     """
-    labels = cell_table["label"].map(list(class_names).index).to_numpy(np.int64)
+    names = cells.class_names
     checkpoint, _ = train_classifier(
-        cells, labels, class_names, fold.train, fold.val, parameters, folder, weights, on_epoch
+        cells.pixels, cells.classes, names, fold.train, fold.val, parameters, folder, weights, on_epoch
     )
     val, test = (
-        prediction_table(cell_table, rows, probabilities, class_names, positive_class)
-        for rows in (fold.val, fold.test)
-        for probabilities in [predict(checkpoint, cells[rows], device=parameters.device)]
+        prediction_table(part, predict(checkpoint, part.pixels, device=parameters.device), names, positive_class)
+        for part in (cells[fold.val], cells[fold.test])
     )
     return val, test

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, roc_curve
 
+from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.comparison import compared_groups
@@ -20,32 +21,27 @@ TOLERANCE = 0.02
 
 
 def prediction_table(
-    table: pd.DataFrame,
-    rows: NDArray[np.integer],
-    probabilities: NDArray[np.floating],
-    class_names: Sequence[str],
-    positive_class: str | None,
+    cells: Cells, probabilities: NDArray[np.floating], class_names: Sequence[str], positive_class: str | None
 ) -> pd.DataFrame:
     """What a classifier says of some cells.
 
     Args:
-        table: Columns label and, for real cells, person and smear.
-        rows: Which of them.
-        probabilities: (len(rows), classes).
+        cells: Which, N.
+        probabilities: (N, classes).
         class_names: In the order of the class indices.
         positive_class: See `classification_metrics`.
 
     Returns:
-        One row a cell: label, person and smear (empty where unknown), row (in `table`), predicted, probability (of the
-        positive class, without one of the cell's own) and confidence (of the predicted one).
+        One row a cell: label, person and smear (empty where unknown), row (in the whole set), predicted, probability
+        (of the positive class, without one of the cell's own) and confidence (of the predicted one).
     """
-    chosen = table.iloc[rows].reindex(columns=["label", "person", "smear"]).fillna("")
+    chosen = cells.table.reindex(columns=["label", "person", "smear"]).fillna("")
     asked = chosen["label"] if positive_class is None else pd.Series(positive_class, chosen.index)
     column = asked.map(list(class_names).index).to_numpy(dtype=int)
     return chosen.assign(
-        row=rows,
+        row=cells.places,
         predicted=np.array(class_names)[probabilities.argmax(axis=1)],
-        probability=probabilities[np.arange(len(rows)), column],
+        probability=probabilities[np.arange(len(cells)), column],
         confidence=probabilities.max(axis=1),
     ).reset_index(drop=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 import torch
 
@@ -34,6 +35,19 @@ def resolve_precision(name: PrecisionName, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     return torch.bfloat16 if device.type == "cpu" and multiplies_bfloat16() is not None else torch.float32
+
+
+class Compute(NamedTuple):
+    """Where a network answers, and in which precision."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, device: DeviceName, precision: PrecisionName) -> Compute:
+        """As parameters name them, see `resolve_device` and `resolve_precision`."""
+        resolved = resolve_device(device)
+        return cls(resolved, resolve_precision(precision, resolved))
 
 
 def multiplies_bfloat16() -> str | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,9 +10,9 @@ import numpy as np
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import ImagePreview
 from numpy.typing import NDArray
-from PIL import Image
 
 from malaria_diffusion.cells.download import is_url
+from malaria_diffusion.datasets.cells import sheet
 from malaria_diffusion.datasets.store import Store
 from malaria_diffusion.files import whole, write_array
 
@@ -61,43 +59,6 @@ class FinishedPath(AbstractDataset[Path, Path]):
         return {"filepath": self._filepath}
 
 
-class ShippedPath(FinishedPath):
-    """A file or folder that comes with the repository, until a run has made one of its own.
-
-    Only what a run has made counts as existing, so that whoever asks for missing outputs gets one of their own.
-
-    Args:
-        filepath: As of `FinishedPath`.
-        shipped: Where, under "path", the one lies that is read meanwhile.
-        cache: As of `FinishedPath`.
-        metadata: For kedro viz.
-    """
-
-    def __init__(
-        self,
-        *,
-        filepath: str,
-        shipped: dict[str, str],
-        cache: dict[str, str] = CACHE,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__(filepath=filepath, cache=cache, metadata=metadata)
-        self._shipped = Path(shipped["path"])
-
-    def load(self) -> Path:
-        """The path.
-
-        Raises:
-            DatasetError: neither is there.
-        """
-        return self._shipped if self.is_shipped else super().load()
-
-    @property
-    def is_shipped(self) -> bool:
-        """Whether the one of the repository is read."""
-        return not self._exists() and self._shipped.exists()
-
-
 class MemoryMap(AbstractDataset[NDArray[np.uint8], NDArray[np.uint8]]):
     """Images, uint8, ... x 3 x S x S, in an .npy file, loaded as a read-only memory map and never copied."""
 
@@ -120,14 +81,7 @@ class MemoryMap(AbstractDataset[NDArray[np.uint8], NDArray[np.uint8]]):
 
     def preview(self, rows: int = 8, columns: int = 12) -> ImagePreview:
         """Images from all over the file on one sheet: a PNG in base64, which kedro viz shows."""
-        cells = self.load()
-        cells = cells.reshape(-1, *cells.shape[-3:])
-        chosen = cells[np.linspace(0, len(cells) - 1, rows * columns).astype(int)]
-        height, width = cells.shape[-2:]
-        sheet = chosen.reshape(rows, columns, 3, height, width).transpose(0, 3, 1, 4, 2)
-        png = io.BytesIO()
-        Image.fromarray(sheet.reshape(rows * height, columns * width, 3)).save(png, "png")
-        return ImagePreview(base64.b64encode(png.getvalue()).decode())
+        return sheet(self.load(), rows, columns)
 
     def _exists(self) -> bool:
         return self._filepath.exists()

@@ -7,13 +7,14 @@ from typing import Any
 
 from kedro.io import AbstractDataset
 
+from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.cells.download import is_url
 from malaria_diffusion.cells.errors import CellsError
-from malaria_diffusion.cells.export import SyntheticImages, check_target, publish
+from malaria_diffusion.cells.export import check_target, publish
 from malaria_diffusion.cells.sources import ImageSource, open_source
 
 
-class SyntheticImageFiles(AbstractDataset[SyntheticImages, ImageSource]):
+class SyntheticImageFiles(AbstractDataset[Cells, ImageSource]):
     """A zip archive, if the name ends in .zip, or a folder; read back as `raw_cells` is."""
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
@@ -35,7 +36,7 @@ class SyntheticImageFiles(AbstractDataset[SyntheticImages, ImageSource]):
         """Open the archive or folder."""
         return open_source(Path(self._filepath))
 
-    def save(self, data: SyntheticImages) -> None:
+    def save(self, data: Cells) -> None:
         """Write all images."""
         self.check()
         publish(data, Path(self._filepath))

@@ -1,4 +1,7 @@
-"""The finished model: a folder in diffusers' format, with the lineage of its weights beside them."""
+"""The finished model: a folder in diffusers' format, with the lineage of its weights beside them.
+
+torch is imported where it is used, so that the class may be named without it.
+"""
 
 from __future__ import annotations
 
@@ -6,83 +9,26 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import torch
-from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from malaria_diffusion.compute.distributed import Processes
-from malaria_diffusion.config import Parameters
-from malaria_diffusion.diffusion.config import (
-    Clipping,
-    NetworkParameters,
-    ProcessParameters,
-    SamplingParameters,
-    ScheduleKind,
-    TrainingParameters,
-)
-from malaria_diffusion.diffusion.network.unet import PatchUNet, build_network
-from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
-from malaria_diffusion.diffusion.process.schedule import LearnedSchedule, schedule_from_betas, schedule_from_parameters
-from malaria_diffusion.diffusion.sampling import Denoiser, sample, solver_config
-from malaria_diffusion.diffusion.training.checkpoint import select
+from malaria_diffusion.diffusion.config import Clipping, SamplingParameters, ScheduleKind
+from malaria_diffusion.diffusion.lineage import Lineage
 from malaria_diffusion.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from malaria_diffusion.compute.distributed import Processes
+    from malaria_diffusion.diffusion.network.unet import PatchUNet
+    from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
+    from malaria_diffusion.diffusion.sampling import Denoiser
 
 LINEAGE = "lineage.json"
 PARTS = ("unet/config.json", "unet/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json")
 GUIDE_PARTS = ("guide/config.json", "guide/diffusion_pytorch_model.safetensors")
-
-
-class Lineage(Parameters):
-    """Where weights come from.
-
-    Attributes:
-        identity: Name of the training, see `training_identity`.
-        epochs: Length of the training.
-        images_seen: Training images drawn in all.
-        best_epoch: The epoch whose averaged weights these are; None before the training.
-        ema_decay: Of which of several averages; None before the training, or if there was one.
-        kernel_distance: Theirs to the validation cells.
-        cells_fingerprint: Of the packed cells.
-        training_cells_fingerprint: Of the names and classes of those that were trained on.
-        class_names: In the order of the class indices.
-        size: Side of the images in pixels.
-        training_people: Everyone a training cell is of.
-        training_people_hash: Fingerprint of them.
-        training_cells: Every training cell, by the first digits of its file's sha256.
-        phantom: Whether the training cells were drawn and not photographed.
-        grey: Whether the training cells are all grey, so that generated ones must be.
-        process: The diffusion process.
-        network: The U-Net.
-        training: How it was trained.
-    """
-
-    identity: str
-    epochs: int
-    images_seen: int
-    best_epoch: int | None = None
-    ema_decay: float | None = None
-    kernel_distance: float | None = None
-    cells_fingerprint: str
-    training_cells_fingerprint: str
-    class_names: list[str]
-    size: int
-    training_people: list[str]
-    training_people_hash: str
-    training_cells: list[str]
-    phantom: bool
-    grey: bool = False
-    process: ProcessParameters
-    network: NetworkParameters
-    training: TrainingParameters
-
-    @property
-    def null_class(self) -> int | None:
-        """The class that stands for none, if the network was trained to do without."""
-        return len(self.class_names) if self.training.label_dropout else None
 
 
 @dataclass(frozen=True)
@@ -103,9 +49,15 @@ class DiffusionModel:
 
     @classmethod
     def from_weights(
-        cls, weights: dict[str, Tensor], lineage: Lineage, guide_weights: dict[str, Tensor] | None = None
+        cls, weights: dict[str, torch.Tensor], lineage: Lineage, guide_weights: dict[str, torch.Tensor] | None = None
     ) -> Self:
         """With the (averaged) weights of a training, and those to guide by if the lineage says there are any."""
+        import torch
+
+        from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
+        from malaria_diffusion.diffusion.process.schedule import LearnedSchedule, schedule_from_parameters
+        from malaria_diffusion.diffusion.training.checkpoint import select
+
         network = _network(weights, lineage)
         schedule = schedule_from_parameters(lineage.process)
         if lineage.process.schedule is ScheduleKind.LEARNED:
@@ -123,6 +75,13 @@ class DiffusionModel:
         Raises:
             UserError: there is no model, or a file of it is missing, damaged or of another model.
         """
+        import torch
+        from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
+        from malaria_diffusion.diffusion.network.unet import PatchUNet
+        from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
+        from malaria_diffusion.diffusion.process.schedule import schedule_from_betas
+
         path = folder / LINEAGE
         again = "put a good copy there, or export the model again with `kedro run --pipeline diffusion`"
         if not path.exists():
@@ -145,17 +104,23 @@ class DiffusionModel:
         schedule = schedule_from_betas(torch.tensor(config["trained_betas"], dtype=torch.float64))
         return cls(networks[0], GaussianDiffusion(schedule, lineage.process.prediction), lineage, *networks[1:])
 
-    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+    def save(self, folder: Path, dtype: torch.dtype | None = None) -> None:
         """Write into `folder`: unet/, guide/ if there is one, scheduler/ and lineage.json.
 
         Args:
             folder: Made if it is not there.
-            dtype: Of the stored weights; bfloat16 takes half the space and is read back as float32.
+            dtype: Of the stored weights, float32 unless given; bfloat16 takes half the space and is read as float32.
         """
+        from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+        from torch import nn
+
+        from malaria_diffusion.diffusion.sampling import solver_config
+
         for name, network in (("unet", self.network), ("guide", self.guide)):
             if network is not None:
                 plain = network.plain()
-                nn.Module.to(plain, dtype)  # diffusers' own is typed as something else
+                if dtype is not None:
+                    nn.Module.to(plain, dtype)  # diffusers' own is typed as something else
                 plain.save_pretrained(folder / name, safe_serialization=True)
         DDPMScheduler.from_config(solver_config(self.diffusion, Clipping.STATIC)).save_pretrained(folder / "scheduler")
         lineage = self.lineage.model_dump(mode="json")
@@ -164,6 +129,8 @@ class DiffusionModel:
     @property
     def denoiser(self) -> Denoiser:
         """What sampling needs to know."""
+        from malaria_diffusion.diffusion.sampling import Denoiser
+
         lineage = self.lineage
         return Denoiser(self.network, self.diffusion, lineage.size, lineage.null_class, lineage.grey, self.guide)
 
@@ -175,10 +142,15 @@ class DiffusionModel:
         processes: Processes | None = None,
     ) -> NDArray[np.uint8]:
         """Generate one image for each of `labels`, uint8 (N, 3, S, S): see `sampling.sample`."""
+        from malaria_diffusion.diffusion.sampling import sample
+
         return sample(self.denoiser, labels, parameters, progress, processes)
 
 
-def _network(weights: dict[str, Tensor], lineage: Lineage) -> PatchUNet:
+def _network(weights: dict[str, torch.Tensor], lineage: Lineage) -> PatchUNet:
+    from malaria_diffusion.diffusion.network.unet import build_network
+    from malaria_diffusion.diffusion.training.checkpoint import select
+
     network = build_network(lineage.network, lineage.size, len(lineage.class_names), lineage.null_class is not None)
     network.load_state_dict(select(weights, "network."))
     return network.eval()

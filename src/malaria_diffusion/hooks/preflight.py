@@ -20,8 +20,8 @@ from kedro.validation import ParameterValidationError
 
 from malaria_diffusion.cells.download import is_url
 from malaria_diffusion.config import flat
-from malaria_diffusion.datasets.finished import ShippedPath
 from malaria_diffusion.datasets.if_present import IfPresent
+from malaria_diffusion.datasets.model import ModelDataset
 from malaria_diffusion.datasets.store import check_package, check_store
 from malaria_diffusion.sentences import sentence, without_traceback
 
@@ -100,7 +100,7 @@ class PreflightHooks:
         for name in sorted(pipeline.inputs()):
             if name.startswith("params:") or catalog.exists(name):
                 continue
-            if isinstance(entry := catalog[name], IfPresent) or (isinstance(entry, ShippedPath) and entry.is_shipped):
+            if isinstance(entry := catalog[name], IfPresent) or (isinstance(entry, ModelDataset) and entry.is_shipped):
                 continue
             place = catalog[name]._describe().get("filepath", name)
             if name == "raw_cells":

@@ -130,8 +130,8 @@ class TrackingHooks(MlflowHook):
             }
         )
         mlflow.log_text("\n".join(installed_packages()), "environment.txt")
-        if {"cells", "cell_table", "dataset_summary"} & pipeline.inputs() and catalog.exists("dataset_summary"):
-            self._describe_data(catalog.load("dataset_summary"))
+        if "cells" in pipeline.inputs():
+            self._describe_data(_facts(catalog))
 
     @hook_impl
     def before_node_run(self, node: Node, catalog: DataCatalog, inputs: dict[str, Any], is_async: bool) -> None:
@@ -151,8 +151,8 @@ class TrackingHooks(MlflowHook):
             entry = entry.wrapped
         if isinstance(entry, Result):
             entry.log(self.run_id)
-        if dataset_name == "dataset_summary":
-            self._describe_data(data)
+        if dataset_name == "cells":
+            self._describe_data(data.about)
         elif dataset_name in ("ddpm", "yolo_classifier"):
             self._register_model(dataset_name)
 
@@ -210,12 +210,12 @@ class TrackingHooks(MlflowHook):
         from malaria_diffusion.serving.ddpm import ddpm_version
         from malaria_diffusion.serving.registry import register
 
-        path = self._catalog.load(dataset_name)
         if dataset_name == "ddpm":
-            version = ddpm_version(path, self._catalog.load("params:diffusion.sampling"))
+            model: Any = self._catalog[dataset_name]
+            version = ddpm_version(model.path, self._catalog.load("params:diffusion.sampling"))
         else:
             epochs = self._catalog.load("params:validation.classifier").epochs
-            version = classifier_version(path, self._catalog.load("dataset_summary"), epochs)
+            version = classifier_version(self._catalog.load(dataset_name), _facts(self._catalog), epochs)
         registered = register(version, self.mlflow_config.tracking.experiment.name)
         mlflow.set_tag(f"model.{version.suffix}", registered)
         logger.info("models:/%s is this model in MLflow's registry", registered)
@@ -272,10 +272,20 @@ def _title(run_params: dict[str, Any], parameters: dict[str, Any], images: str |
 
 def _lineage(pipeline: Pipeline, catalog: DataCatalog) -> dict[str, Any] | None:
     """Of the DDPM, or of the synthetic cells, that the run is given."""
-    if "synthetic_lineage" in pipeline.inputs():
-        lineage: dict[str, Any] = catalog.load("synthetic_lineage")
+    if "synthetic_cells" in pipeline.inputs():
+        return _facts(catalog, "synthetic_cells")
+    if "ddpm" in pipeline.inputs():
+        model: Any = catalog["ddpm"]
+        lineage: dict[str, Any] | None = model.lineage()
         return lineage
-    return json.loads((catalog.load("ddpm") / "lineage.json").read_text()) if "ddpm" in pipeline.inputs() else None
+    return None
+
+
+def _facts(catalog: DataCatalog, name: str = "cells") -> dict[str, Any]:
+    """What all cells of an entry have in common, without reading these."""
+    entry: Any = catalog[name]
+    facts: dict[str, Any] = entry.facts()
+    return facts
 
 
 def _check_given_run(run_id: str, experiment: str) -> None:
@@ -316,7 +326,7 @@ def _data(pipeline: Pipeline, catalog: DataCatalog) -> Any:
     if "raw_cells" in pipeline.inputs():
         entry: Any = catalog["raw_cells"]
         return entry.state()
-    return catalog.load("dataset_summary")["fingerprint"] if catalog.exists("dataset_summary") else None
+    return _facts(catalog)["fingerprint"] if catalog.exists("cells") else None
 
 
 def _plain(value: Any) -> Any:

@@ -2,13 +2,63 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Self
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.errors import UserError
 
 MOST_CLASSES = 10  # that are compared, explained and shown one by one
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Synthetic cells and those they are compared with, as many of each class.
+
+    Attributes:
+        unseen: Cells of the test people.
+        others: Cells of training people that were trained on: what they differ in is the floor.
+        synthetic: What is judged.
+        val: Cells of validation people, at most as many: the floor of what the classifier says, as it was trained on
+            the other one.
+        study: All cells of the study, to which the real ones here belong.
+        generated: All synthetic cells, of which some are compared.
+    """
+
+    unseen: Cells
+    others: Cells
+    synthetic: Cells
+    val: Cells
+    study: Cells
+    generated: Cells
+
+    @classmethod
+    def choose(cls, study: Cells, generated: Cells, n: int, seed: int) -> Self:
+        """Choose at most `n` cells a side, as many of each class, at random.
+
+        Raises:
+            UserError: a side lacks a class that another has.
+        """
+        test, trained_on, val = study.part("test"), study.part("train"), study.part("val")
+        number = per_class_number(n, test.table, generated.table, trained_on.table)
+        rng = np.random.default_rng(seed)
+        unseen, others, synthetic = (side.balanced(number, rng) for side in (test, trained_on, generated))
+        of_val = per_class_number(number * len(set(test.labels)), val.table)
+        return cls(unseen, others, synthetic, val.balanced(of_val, rng), study, generated)
+
+    @property
+    def sides(self) -> dict[str, Cells]:
+        """By the names that tables of results have for them."""
+        return {"real": self.unseen, "floor": self.others, "synthetic": self.synthetic}
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Label and, of real cells, person, by side."""
+        return {side: cells.table.reindex(columns=["label", "person"]) for side, cells in self.sides.items()}
 
 
 def per_class_number(n: int, *tables: pd.DataFrame) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.questions.fidelity.measure import Side, neighbour_scores
 
@@ -29,8 +30,7 @@ def guidance_table(
     guidances: Sequence[float],
     labels: NDArray[np.int64],
     sampling: SamplingParameters,
-    reference: NDArray[np.uint8],
-    reference_labels: NDArray[np.int64],
+    reference: Cells,
     typical: NDArray[np.uint8],
 ) -> pd.DataFrame:
     """Sample at each scale of guidance, with the same noise, and measure what comes out.
@@ -43,8 +43,7 @@ def guidance_table(
         guidances: Scales to try, 1 (none) or more: less ignores the class, which neither measure sees well.
         labels: Class of each image to generate at every scale, (N,).
         sampling: How to sample; its own guidance is not used.
-        reference: Validation people's cells, uint8, (M, 3, S, S).
-        reference_labels: Their classes, (M,).
+        reference: Validation people's cells.
         typical: Training people's cells, uint8, (K, 3, S, S), see `QualityMeasure`.
 
     Returns:
@@ -66,17 +65,17 @@ def guidance_table(
         raise UserError(f"the scales of guidance to try must be 1 or more, one at least; found {list(guidances)}")
     measures = {}
     for label in np.unique(labels):
-        if (found := int((reference_labels == label).sum())) < 2:
+        if (found := int((reference.classes == label).sum())) < 2:
             name = model.lineage.class_names[label]
             raise UserError(f"{found} validation cells of class {name!r} to choose the guidance by; give more people")
-        measures[label] = QualityMeasure(reference[reference_labels == label], typical)
+        measures[label] = QualityMeasure(reference[reference.classes == label].pixels, typical)
     rows = []
     for scale in guidances:
         chosen = sampling.model_copy(update={"guidance": float(scale)})
         images = model.sample(labels, chosen)
         distances, recalls = [], []
         for label, measure in measures.items():
-            drawn, real = images[labels == label], reference[reference_labels == label]
+            drawn, real = images[labels == label], reference[reference.classes == label].pixels
             distances.append(measure.distance(drawn))
             scores = neighbour_scores(_as_they_are(measure.features(real)), _as_they_are(measure.features(drawn)))
             recalls.append(scores["recall"][0])

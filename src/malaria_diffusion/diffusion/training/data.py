@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from malaria_diffusion.cells.cells import Cells
+from malaria_diffusion.cells.split import training_cells_fingerprint, training_rows
 from malaria_diffusion.compute.distributed import Processes
 from malaria_diffusion.compute.randomness import Draw, Purpose, draw_samples, keyed_generator
 from malaria_diffusion.diffusion.config import TrainingParameters
@@ -39,6 +41,19 @@ class TrainingData(NamedTuple):
     num_classes: int
     fingerprint: str
     grey: bool = False
+
+    @classmethod
+    def of(cls, cells: Cells) -> TrainingData:
+        """The cells of a study: its training cells train, its validation people watch."""
+        return cls(
+            cells=cells.images,
+            labels=cells.classes,
+            train_rows=np.flatnonzero(training_rows(cells.table)),
+            val_rows=np.flatnonzero(cells.table["split"] == "val"),
+            num_classes=len(cells.class_names),
+            fingerprint=f"{cells.fingerprint} {training_cells_fingerprint(cells.table)}",
+            grey=cells.grey,
+        )
 
 
 class Batch(NamedTuple):

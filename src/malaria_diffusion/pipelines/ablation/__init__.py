@@ -19,8 +19,6 @@ def create_pipeline() -> Pipeline:
                 plan_ablation,
                 inputs=[
                     "cells",
-                    "cell_table",
-                    "dataset_summary",
                     "params:diffusion.process",
                     "params:diffusion.network",
                     "params:diffusion.training",
@@ -34,8 +32,6 @@ def create_pipeline() -> Pipeline:
                 train_ablation,
                 inputs=[
                     "cells",
-                    "cell_table",
-                    "dataset_summary",
                     "ablation_plan",
                     "params:diffusion.network",
                     "workspace",
@@ -47,8 +43,6 @@ def create_pipeline() -> Pipeline:
                 measure_ablation,
                 inputs=[
                     "cells",
-                    "cell_table",
-                    "dataset_summary",
                     "ablation_plan",
                     "ablation_folders",
                     "params:diffusion.network",
@@ -61,13 +55,13 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 judge_ablation,
-                inputs=["ablation_table", "dataset_summary"],
+                inputs=["ablation_table", "cells"],
                 outputs="ablation_claims",
                 name="judge_ablation",
             ),
             Node(
                 draw_ablation,
-                inputs=["ablation_table", "ablation_claims", "ablation_samples", "dataset_summary"],
+                inputs=["ablation_table", "ablation_claims", "ablation_samples", "cells"],
                 outputs="figure_9_ablation",
                 name="draw_ablation",
             ),

@@ -2,21 +2,19 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from malaria_diffusion.cells.split import training_rows
+from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.diffusion.config import (
     NetworkParameters,
     ProcessParameters,
     SamplingParameters,
     TrainingParameters,
 )
-from malaria_diffusion.pipelines.training_data import training_data
 from malaria_diffusion.studies.ablation.claims import judge_claims
 from malaria_diffusion.studies.ablation.figure import ablation_figure
 from malaria_diffusion.studies.ablation.values import (
@@ -33,9 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 def plan_ablation(
-    cells: NDArray[np.uint8],
-    cell_table: pd.DataFrame,
-    dataset_summary: dict[str, Any],
+    cells: Cells,
     process: ProcessParameters,
     network: NetworkParameters,
     training: TrainingParameters,
@@ -47,12 +43,13 @@ def plan_ablation(
 
     from malaria_diffusion.compute.device import resolve_device
     from malaria_diffusion.diffusion.sampling import check_sampling
+    from malaria_diffusion.diffusion.training.data import TrainingData
     from malaria_diffusion.diffusion.training.objective import Objective
     from malaria_diffusion.diffusion.training.trainer import training_identity, training_settings
 
-    check_images(ablation, cell_table.loc[training_rows(cell_table), "label"])
+    check_images(ablation, cells.part("train").table["label"])
     resolve_device(sampling.device)
-    data, size = training_data(cells, cell_table, dataset_summary["fingerprint"]), int(cells.shape[-1])
+    data, size = TrainingData.of(cells), cells.size
     trainings = []
     for value in values_to_train(ablation):
         its_process, its_training = process_of(value, process, ablation), training_of(value, training, ablation)
@@ -67,17 +64,16 @@ def plan_ablation(
 
 
 def train_ablation(
-    cells: NDArray[np.uint8],
-    cell_table: pd.DataFrame,
-    dataset_summary: dict[str, Any],
+    cells: Cells,
     ablation_plan: list[Training],
     network: NetworkParameters,
     workspace: Path,
 ) -> dict[str, Path]:
     """Train what is not trained yet, in the folders of the diffusion pipeline; return them by identity."""
+    from malaria_diffusion.diffusion.training.data import TrainingData
     from malaria_diffusion.diffusion.training.trainer import EpochReport, epochs_done, train
 
-    data = training_data(cells, cell_table, dataset_summary["fingerprint"])
+    data = TrainingData.of(cells)
     folders = {training.identity: workspace / "ddpm" / training.identity for training in ablation_plan}
     for number, training in enumerate(ablation_plan, 1):
         folder, epochs = folders[training.identity], training.training.epochs
@@ -93,9 +89,7 @@ def train_ablation(
 
 
 def measure_ablation(
-    cells: NDArray[np.uint8],
-    cell_table: pd.DataFrame,
-    dataset_summary: dict[str, Any],
+    cells: Cells,
     ablation_plan: list[Training],
     ablation_folders: dict[str, Path],
     network: NetworkParameters,
@@ -104,11 +98,11 @@ def measure_ablation(
     workspace: Path,
 ) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
     """Measure what is not measured yet: quality, distance to the training cells, losses and costs."""
+    from malaria_diffusion.diffusion.training.data import TrainingData
     from malaria_diffusion.studies.ablation.study import Study, tabulate
 
-    data = training_data(cells, cell_table, dataset_summary["fingerprint"])
-    people = cell_table["person"].to_numpy(dtype=str)
-    study = Study(data, people, network, sampling, ablation.images, workspace / "ablation")
+    data = TrainingData.of(cells)
+    study = Study(data, cells.people, network, sampling, ablation.images, workspace / "ablation")
     floor, measured = study.floor(), {}
     for number, training in enumerate(ablation_plan, 1):
         logger.info("%d of %d: measuring %s", number, len(ablation_plan), training.value)
@@ -119,9 +113,9 @@ def measure_ablation(
     return table, shown
 
 
-def judge_ablation(ablation_table: pd.DataFrame, dataset_summary: dict[str, Any]) -> pd.DataFrame:
+def judge_ablation(ablation_table: pd.DataFrame, cells: Cells) -> pd.DataFrame:
     """What the study says about the paper's claims, with the fingerprint of the data that say it."""
-    claims = judge_claims(ablation_table).assign(fingerprint=dataset_summary["fingerprint"])
+    claims = judge_claims(ablation_table).assign(fingerprint=cells.fingerprint)
     for claim in claims.itertuples():
         logger.info("%s (%s betas): %s; %s", claim.claim, claim.betas, claim.verdict, claim.measured)
     return claims
@@ -131,10 +125,10 @@ def draw_ablation(
     ablation_table: pd.DataFrame,
     ablation_claims: pd.DataFrame,
     ablation_samples: NDArray[np.uint8],
-    dataset_summary: dict[str, Any],
+    cells: Cells,
 ) -> Figure:
     """Figure 9: quality, overfitting and cost by the number of steps, and images."""
-    return ablation_figure(ablation_table, ablation_claims, ablation_samples, dataset_summary["images"])
+    return ablation_figure(ablation_table, ablation_claims, ablation_samples, cells.kind)
 
 
 def _metric(timesteps: int, betas: str, seed: int) -> str:

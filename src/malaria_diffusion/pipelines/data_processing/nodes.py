@@ -2,13 +2,11 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.cells.decode import BITS
 from malaria_diffusion.cells.fingerprint import fingerprint_cells
 from malaria_diffusion.cells.grey import all_grey
@@ -25,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 def prepare_cells(
     raw_cells: ImageSource, workspace: Path, packing: PackingParameters, split: SplitParameters
-) -> tuple[NDArray[np.uint8], pd.DataFrame, pd.DataFrame]:
+) -> tuple[Cells, pd.DataFrame]:
     """Pack and split in one node: an archive that cannot be split leaves the earlier cells untouched."""
     packed = pack_cells(raw_cells, packing, workspace / "packing.npy")
     table = assign_splits(packed.table, split)
@@ -61,25 +59,14 @@ def prepare_cells(
         logger.warning("rejected %d files, see rejected_cells: %s", len(packed.rejected), reasons)
     if synthetic := int(table["synthetic"].sum()):
         logger.warning("%d of %d images say that they are synthetic", synthetic, len(table))
-    return packed.cells, table, packed.rejected
-
-
-def summarise_dataset(
-    raw_cells: ImageSource,
-    cells: NDArray[np.uint8],
-    cell_table: pd.DataFrame,
-    rejected_cells: pd.DataFrame,
-    packing: PackingParameters,
-    split: SplitParameters,
-) -> dict[str, Any]:
-    """Count everything once; what later nodes need to know of how the cells were made, they read here."""
-    return summarise(cell_table, rejected_cells, packing, split) | {
+    about = summarise(table, packed.rejected, packing, split) | {
         "source": str(raw_cells.location),
-        "fingerprint": fingerprint_cells(cells, cell_table),
-        "grey": all_grey(cells),
+        "fingerprint": fingerprint_cells(packed.cells, table),
+        "grey": all_grey(packed.cells),
     }
+    return Cells(packed.cells, table, about), packed.rejected
 
 
-def draw_dataset(cell_table: pd.DataFrame, dataset_summary: dict[str, Any]) -> Figure:
+def draw_dataset(cells: Cells) -> Figure:
     """Figure 0: people and cells by split and class."""
-    return dataset_figure(cell_table, dataset_summary["images"])
+    return dataset_figure(cells.table, cells.kind)

@@ -17,7 +17,7 @@ from malaria_diffusion.pipelines.diffusion.nodes import (
 
 
 def create_pipeline() -> Pipeline:
-    """diffusion: cells in; the model, its bound, synthetic cells, their lineage and Figures 1, 7 and 8 out.
+    """diffusion: cells in; the model, its bound, synthetic cells and Figures 1, 7 and 8 out.
 
     The tag `sample` generates from the stored model without training.
     """
@@ -27,8 +27,6 @@ def create_pipeline() -> Pipeline:
                 plan_training,
                 inputs=[
                     "cells",
-                    "cell_table",
-                    "dataset_summary",
                     "params:diffusion.process",
                     "params:diffusion.network",
                     "params:diffusion.training",
@@ -39,7 +37,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 train_ddpm,
-                inputs=["cells", "cell_table", "training_plan", "params:diffusion.training", "workspace"],
+                inputs=["cells", "training_plan", "params:diffusion.training", "workspace"],
                 outputs=["ddpm_checkpoint", "training_history"],
                 name="train_ddpm",
             ),
@@ -52,27 +50,27 @@ def create_pipeline() -> Pipeline:
             Node(
                 sample_cells,
                 inputs=["ddpm", "params:diffusion.sampling"],
-                outputs=["synthetic_cells", "synthetic_table", "synthetic_lineage"],
+                outputs="synthetic_cells",
                 name="sample_cells",
                 tags="sample",
             ),
             Node(
                 draw_sheet,
-                inputs=["synthetic_cells", "synthetic_table", "synthetic_lineage"],
+                inputs="synthetic_cells",
                 outputs="synthetic_sheet",
                 name="draw_sheet",
                 tags="sample",
             ),
             Node(
                 write_images,
-                inputs=["synthetic_cells", "synthetic_table", "synthetic_lineage"],
+                inputs="synthetic_cells",
                 outputs="synthetic_images",
                 name="write_images",
                 tags="sample",
             ),
             Node(
                 draw_process,
-                inputs=["cells", "cell_table", "ddpm", "params:diffusion.sampling"],
+                inputs=["cells", "ddpm", "params:diffusion.sampling"],
                 outputs="figure_1_process",
                 name="draw_process",
             ),
@@ -84,13 +82,13 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 measure_bound,
-                inputs=["cells", "cell_table", "ddpm", "params:diffusion.bound", "params:diffusion.sampling"],
+                inputs=["cells", "ddpm", "params:diffusion.bound", "params:diffusion.sampling"],
                 outputs="variational_bound",
                 name="measure_bound",
             ),
             Node(
                 draw_bound,
-                inputs=["variational_bound", "dataset_summary"],
+                inputs=["variational_bound", "cells"],
                 outputs="figure_8_bound",
                 name="draw_bound",
             ),

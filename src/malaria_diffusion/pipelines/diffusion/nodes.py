@@ -1,18 +1,16 @@
 """Nodes of the diffusion pipeline. torch is imported where it is used, so that listing pipelines stays quick."""
 
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from malaria_diffusion.cells.export import SyntheticImages
+from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.cells.fingerprint import fingerprint_names, short_hashes
-from malaria_diffusion.cells.split import training_cells_fingerprint, training_rows
+from malaria_diffusion.cells.split import training_cells_fingerprint
 from malaria_diffusion.diffusion.config import (
     BoundParameters,
     NetworkParameters,
@@ -20,19 +18,18 @@ from malaria_diffusion.diffusion.config import (
     SamplingParameters,
     TrainingParameters,
 )
+from malaria_diffusion.diffusion.lineage import Lineage
+from malaria_diffusion.diffusion.model import DiffusionModel
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.figures import diffusion as figures
-from malaria_diffusion.pipelines.training_data import training_data
-from malaria_diffusion.statistics.comparison import balanced_rows, per_class_number
+from malaria_diffusion.statistics.comparison import per_class_number
 from malaria_diffusion.tracking import log as tracking
 
 logger = logging.getLogger(__name__)
 
 
 def plan_training(
-    cells: NDArray[np.uint8],
-    cell_table: pd.DataFrame,
-    dataset_summary: dict[str, Any],
+    cells: Cells,
     process: ProcessParameters,
     network: NetworkParameters,
     training: TrainingParameters,
@@ -46,25 +43,23 @@ def plan_training(
     import torch
 
     from malaria_diffusion.compute.device import resolve_device
-    from malaria_diffusion.diffusion.model import Lineage
     from malaria_diffusion.diffusion.sampling import check_sampling, labels_to_sample
+    from malaria_diffusion.diffusion.training.data import TrainingData
     from malaria_diffusion.diffusion.training.objective import Objective
     from malaria_diffusion.diffusion.training.trainer import training_identity, training_settings
 
-    class_names = sorted(cell_table["label"].unique())
-    size = int(cells.shape[-1])
+    class_names = cells.class_names
     labels_to_sample(sampling.count, class_names)
-    objective = Objective(process, network, training, size, len(class_names), torch.float32)
+    objective = Objective(process, network, training, cells.size, len(class_names), torch.float32)
     check_sampling(sampling, process.timesteps, objective.null_class, training.guide_epochs is not None)
     resolve_device(sampling.device)
     parameter_count = sum(weight.numel() for weight in objective.parameters())
 
-    trained_on = cell_table[training_rows(cell_table)]
-    people = sorted(trained_on["person"].unique())
-    cells_fingerprint = dataset_summary["fingerprint"]
-    data = training_data(cells, cell_table, cells_fingerprint)
+    trained_on = cells.part("train")
+    people = sorted(set(trained_on.people.tolist()))
+    data = TrainingData.of(cells)
     identity = training_identity(
-        training_settings(data.fingerprint, size, len(class_names), process, network, training)
+        training_settings(data.fingerprint, cells.size, len(class_names), process, network, training)
     )
     logger.info(
         "training %s: %d cells of %d people, a network of %.1f M parameters",
@@ -78,15 +73,15 @@ def plan_training(
         identity=identity,
         epochs=training.epochs,
         images_seen=training.epochs * (len(trained_on) // training.batch_size) * training.batch_size,
-        cells_fingerprint=cells_fingerprint,
-        training_cells_fingerprint=training_cells_fingerprint(cell_table),
+        cells_fingerprint=cells.fingerprint,
+        training_cells_fingerprint=training_cells_fingerprint(cells.table),
         class_names=class_names,
-        size=size,
+        size=cells.size,
         training_people=people,
         training_people_hash=fingerprint_names(people),
-        training_cells=short_hashes(trained_on),
-        phantom=bool(trained_on["phantom"].any()),
-        grey=data.grey,
+        training_cells=short_hashes(trained_on.table),
+        phantom=bool(trained_on.table["phantom"].any()),
+        grey=cells.grey,
         process=process,
         network=network,
         training=training,
@@ -95,14 +90,10 @@ def plan_training(
 
 
 def train_ddpm(
-    cells: NDArray[np.uint8],
-    cell_table: pd.DataFrame,
-    training_plan: dict[str, Any],
-    training: TrainingParameters,
-    workspace: Path,
+    cells: Cells, training_plan: dict[str, Any], training: TrainingParameters, workspace: Path
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Train, continue, or do nothing, in the folder that belongs to the training's identity."""
-    from malaria_diffusion.diffusion.model import Lineage
+    from malaria_diffusion.diffusion.training.data import TrainingData
     from malaria_diffusion.diffusion.training.trainer import EpochReport, epochs_done, train
 
     lineage = Lineage.model_validate(training_plan)
@@ -126,18 +117,14 @@ def train_ddpm(
             figure = figures.sheet(epoch.images, labels, _kind(lineage.phantom))
             tracking.log_figure(figure, f"ddpm_samples/epoch_{epoch.epoch:04d}.png")
 
-    data = training_data(cells, cell_table, lineage.cells_fingerprint)
-    history = train(data, lineage.process, lineage.network, training, folder, report)
+    history = train(TrainingData.of(cells), lineage.process, lineage.network, training, folder, report)
     record = {"identity": lineage.identity, "epochs": training.epochs}
     tracking.log_curves(history.drop(columns=["epoch", "step"]), "ddpm")
     return record, history
 
 
-def export_ddpm(ddpm_checkpoint: dict[str, Any], training_plan: dict[str, Any], workspace: Path) -> Path:
-    """Write the best averaged weights in diffusers' format, with their lineage."""
-    from malaria_diffusion.compute.device import resolve_device
-    from malaria_diffusion.compute.distributed import join_processes
-    from malaria_diffusion.diffusion.model import DiffusionModel, Lineage
+def export_ddpm(ddpm_checkpoint: dict[str, Any], training_plan: dict[str, Any], workspace: Path) -> DiffusionModel:
+    """The model with the best averaged weights, and its lineage."""
     from malaria_diffusion.diffusion.training.trainer import load_best_weights, load_guide_weights
 
     trained = workspace / "ddpm" / ddpm_checkpoint["identity"]
@@ -147,25 +134,17 @@ def export_ddpm(ddpm_checkpoint: dict[str, Any], training_plan: dict[str, Any], 
     lineage = Lineage.model_validate(
         training_plan | {"best_epoch": best.epoch, "kernel_distance": best.kernel_distance, "ema_decay": best.ema_decay}
     )
-    folder = workspace / "export"
-    processes = join_processes(resolve_device(lineage.training.device))
-    if processes.is_main:
-        shutil.rmtree(folder, ignore_errors=True)
-        guide = None if lineage.training.guide_epochs is None else load_guide_weights(trained)
-        DiffusionModel.from_weights(best.weights, lineage, guide).save(folder)
-    processes.wait()
-    return folder
+    guide = None if lineage.training.guide_epochs is None else load_guide_weights(trained)
+    return DiffusionModel.from_weights(best.weights, lineage, guide)
 
 
-def sample_cells(ddpm: Path, sampling: SamplingParameters) -> tuple[NDArray[np.uint8], pd.DataFrame, dict[str, Any]]:
+def sample_cells(ddpm: DiffusionModel, sampling: SamplingParameters) -> Cells:
     """Generate cells with the stored model; needs neither training nor the cells it was trained on."""
-    from malaria_diffusion.diffusion.model import DiffusionModel
     from malaria_diffusion.diffusion.sampling import labels_to_sample
 
-    model = DiffusionModel.load(ddpm)
-    lineage = model.lineage
+    lineage = ddpm.lineage
     labels = labels_to_sample(sampling.count, lineage.class_names)
-    images = model.sample(labels, sampling)
+    images = ddpm.sample(labels, sampling)
     table = pd.DataFrame(
         {
             "index": np.arange(len(labels)),
@@ -181,11 +160,11 @@ def sample_cells(ddpm: Path, sampling: SamplingParameters) -> tuple[NDArray[np.u
             "training_people_hash": lineage.training_people_hash,
         }
     )
-    return images, table, lineage.model_dump(mode="json")
+    return Cells.of_model(images, table, lineage.model_dump(mode="json"))
 
 
 def measure_bound(
-    cells: NDArray[np.uint8], cell_table: pd.DataFrame, ddpm: Path, bound: BoundParameters, sampling: SamplingParameters
+    cells: Cells, ddpm: DiffusionModel, bound: BoundParameters, sampling: SamplingParameters
 ) -> dict[str, Any]:
     """The variational bound on cells of the test people, term by term, and the ends of the schedule.
 
@@ -195,61 +174,49 @@ def measure_bound(
     """
     from malaria_diffusion.compute.device import resolve_device
     from malaria_diffusion.diffusion.bound import variational_bound
-    from malaria_diffusion.diffusion.model import DiffusionModel
     from malaria_diffusion.diffusion.process.schedule import schedule_ends
 
-    model = DiffusionModel.load(ddpm)
-    test = cell_table.loc[cell_table["split"] == "test", "label"]
-    per_class = max(1, per_class_number(bound.images, test.to_frame()))
-    rows = balanced_rows(test, per_class, np.random.default_rng(bound.seed))
-    labels = test[rows].map(model.lineage.class_names.index).to_numpy(np.int64)
+    test = cells.part("test")
+    per_class = max(1, per_class_number(bound.images, test.table))
+    chosen = test.balanced(per_class, np.random.default_rng(bound.seed))
     device = resolve_device(sampling.device)
-    found = variational_bound(model.network, model.diffusion, cells[rows], labels, bound, device)
+    found = variational_bound(ddpm.network, ddpm.diffusion, chosen.pixels, chosen.classes, bound, device)
     measured = {
-        "images": len(rows),
+        "images": len(chosen),
         "prior": found.prior,
         "variances": {
             variance.value: terms._asdict() | {"curve": terms.curve.tolist()} for variance, terms in found.terms.items()
         },
         "steps": found.steps.tolist(),
-        "schedule": schedule_ends(model.diffusion.schedule)._asdict(),
+        "schedule": schedule_ends(ddpm.diffusion.schedule)._asdict(),
     }
     tracking.log_metrics({"bound": measured})
     return measured
 
 
-def draw_sheet(
-    synthetic_cells: NDArray[np.uint8], synthetic_table: pd.DataFrame, synthetic_lineage: dict[str, Any]
-) -> Figure:
+def draw_sheet(synthetic_cells: Cells) -> Figure:
     """A sheet of what was generated."""
-    return figures.sheet(synthetic_cells, synthetic_table["label"], _kind(synthetic_lineage["phantom"]))
+    return figures.sheet(synthetic_cells.pixels, synthetic_cells.table["label"], _kind(synthetic_cells.phantom))
 
 
-def write_images(
-    synthetic_cells: NDArray[np.uint8], synthetic_table: pd.DataFrame, synthetic_lineage: dict[str, Any]
-) -> SyntheticImages:
+def write_images(synthetic_cells: Cells) -> Cells:
     """Synthetic cells as files for other people: PNG images that say what they are, with a manifest."""
-    return SyntheticImages(synthetic_cells, synthetic_table, synthetic_lineage)
+    return synthetic_cells
 
 
-def draw_process(
-    cells: NDArray[np.uint8], cell_table: pd.DataFrame, ddpm: Path, sampling: SamplingParameters
-) -> Figure:
+def draw_process(cells: Cells, ddpm: DiffusionModel, sampling: SamplingParameters) -> Figure:
     """Figure 1: noise added to a cell of the test people step by step, and removed again by the network."""
-    from malaria_diffusion.diffusion.model import DiffusionModel
     from malaria_diffusion.diffusion.trajectories import forward_trajectory, reverse_trajectory
 
-    model = DiffusionModel.load(ddpm)
-    row = int(np.flatnonzero(cell_table["split"] == "test")[0])
-    label = cell_table["label"].iloc[row]
-    forward = forward_trajectory(model.diffusion, cells[row], sampling.seed)
-    reverse = reverse_trajectory(model, model.lineage.class_names.index(label), sampling)
-    return figures.process(forward, reverse, label, _kind(model.lineage.phantom))
+    first = cells.part("test")[[0]]
+    forward = forward_trajectory(ddpm.diffusion, first.pixels[0], sampling.seed)
+    reverse = reverse_trajectory(ddpm, int(first.classes[0]), sampling)
+    return figures.process(forward, reverse, str(first.labels[0]), _kind(ddpm.lineage.phantom))
 
 
-def draw_bound(variational_bound: dict[str, Any], dataset_summary: dict[str, Any]) -> Figure:
+def draw_bound(variational_bound: dict[str, Any], cells: Cells) -> Figure:
     """Figure 8: the bound's terms, step by step and summed."""
-    return figures.bound(variational_bound, f"{dataset_summary['images']} of {dataset_summary['unseen']}")
+    return figures.bound(variational_bound, cells.caption)
 
 
 def draw_training(training_history: pd.DataFrame, training_plan: dict[str, Any]) -> Figure:

@@ -25,7 +25,6 @@ def create_pipeline() -> Pipeline:
                 judge_protocols,
                 inputs=[
                     "cells",
-                    "cell_table",
                     "class_names",
                     "params:data_processing.split",
                     "params:validation.classifier",
@@ -38,7 +37,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 measure_protocols,
-                inputs=["protocol_predictions", "dataset_summary", "params:validation.comparison"],
+                inputs=["protocol_predictions", "cells", "params:validation.comparison"],
                 outputs="protocol_metrics",
                 name="measure_protocols",
             ),
@@ -58,9 +57,7 @@ def create_pipeline() -> Pipeline:
                 explain_errors,
                 inputs=[
                     "cells",
-                    "cell_table",
                     "protocol_predictions",
-                    "dataset_summary",
                     "params:validation.comparison",
                 ],
                 outputs="errors_explained",
@@ -72,7 +69,7 @@ def create_pipeline() -> Pipeline:
                     "protocol_predictions",
                     "disputed_labels",
                     "errors_explained",
-                    "dataset_summary",
+                    "cells",
                     "params:validation.comparison",
                 ],
                 outputs="figure_folds_errors",
@@ -80,19 +77,19 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 draw_reliability,
-                inputs=["protocol_predictions", "protocol_metrics", "dataset_summary"],
+                inputs=["protocol_predictions", "protocol_metrics", "cells"],
                 outputs="figure_folds_reliability",
                 name="draw_reliability",
             ),
             Node(
                 draw_people,
-                inputs=["accuracy_by_person", "dataset_summary"],
+                inputs=["accuracy_by_person", "cells"],
                 outputs="figure_folds_people",
                 name="draw_people",
             ),
             Node(
                 draw_mistakes,
-                inputs=["cells", "protocol_predictions", "dataset_summary"],
+                inputs=["cells", "protocol_predictions"],
                 outputs="figure_folds_mistakes",
                 name="draw_mistakes",
             ),

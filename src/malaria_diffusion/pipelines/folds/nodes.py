@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.cells.split import SplitParameters, assign_splits, training_rows
 from malaria_diffusion.classifier.config import ClassifierParameters, FoldParameters
 from malaria_diffusion.classifier.cross_validation import Fold, judge, person_folds
@@ -37,8 +37,7 @@ MISTAKES_SHOWN = 24
 
 
 def judge_protocols(
-    cells: NDArray[np.uint8],
-    cell_table: pd.DataFrame,
+    cells: Cells,
     class_names: list[str],
     split: SplitParameters,
     classifier: ClassifierParameters,
@@ -52,9 +51,9 @@ def judge_protocols(
         One row a judged cell and protocol: protocol, fold, threshold (chosen on the fold's validation cells; one half
         without a positive class or for more than two classes), and the columns of `prediction_table`.
     """
-    protocols = {FOLDS: person_folds(cell_table, folds.number, folds.seed)}
+    protocols = {FOLDS: person_folds(cells.table, folds.number, folds.seed)}
     for name, strategy in ((BY_PERSON, "person"), (BY_CELL, "cell")):
-        table = assign_splits(cell_table[["path", "name", "label"]], split.model_copy(update={"strategy": strategy}))
+        table = assign_splits(cells.table[["path", "name", "label"]], split.model_copy(update={"strategy": strategy}))
         sides = (training_rows(table), table["split"] == "val", table["split"] == "test")
         protocols[name] = [Fold(*(np.flatnonzero(side) for side in sides))]
     weights = resolve_weights(classifier.weights, workspace)
@@ -64,9 +63,7 @@ def judge_protocols(
             logger.info("%s, training %d of %d: %d cells", protocol, number, len(listed), len(fold.train))
             val, test = judge(
                 cells,
-                cell_table,
                 fold,
-                class_names,
                 comparison.positive_class,
                 classifier,
                 workspace / "yolo",
@@ -84,7 +81,7 @@ def _log_epoch(training: str, row: dict[str, float]) -> None:
 
 
 def measure_protocols(
-    protocol_predictions: pd.DataFrame, dataset_summary: dict[str, Any], comparison: ComparisonParameters
+    protocol_predictions: pd.DataFrame, cells: Cells, comparison: ComparisonParameters
 ) -> pd.DataFrame:
     """Every metric of every protocol, at a threshold of one half and at the one chosen on validation cells.
 
@@ -100,8 +97,8 @@ def measure_protocols(
             metrics = classification_metrics(table, comparison.positive_class, Bootstrap.of(comparison))
             if rule != "one half":  # of the probabilities, whatever the threshold
                 del metrics["auc"], metrics["ece"]
-            common = {"cells": len(table), "people": table["person"].nunique()}
-            common["fingerprint"] = dataset_summary["fingerprint"]
+            common: dict[str, Any] = {"cells": len(table), "people": table["person"].nunique()}
+            common["fingerprint"] = cells.fingerprint
             rows += [
                 {"protocol": protocol, "threshold": rule, "metric": name} | metric | common
                 for name, metric in metrics.items()
@@ -124,18 +121,17 @@ def list_disputed_labels(protocol_predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def explain_errors(
-    cells: NDArray[np.uint8],
-    cell_table: pd.DataFrame,
+    cells: Cells,
     protocol_predictions: pd.DataFrame,
-    dataset_summary: dict[str, Any],
     comparison: ComparisonParameters,
 ) -> pd.DataFrame:
     """How well conditions of acquisition tell the cells that the folds got wrong, or why that cannot be tested."""
     folds = protocol_predictions[protocol_predictions["protocol"] == FOLDS].reset_index(drop=True)
     rows = folds["row"].to_numpy(dtype=int)
-    background, threshold = tuple(dataset_summary["background"]), comparison.foreground_threshold
-    named = name_factors(cell_table["name"].iloc[rows])
-    factors = image_factors(cells, background, threshold).iloc[rows].reset_index(drop=True)
+    named = name_factors(cells.table["name"].iloc[rows])
+    factors = (
+        image_factors(cells.pixels, cells.background, comparison.foreground_threshold).iloc[rows].reset_index(drop=True)
+    )
     judged = pd.concat([factors, named, folds[["label", "predicted", "person"]]], axis=1)
     found = explained_errors(judged, Bootstrap.of(comparison), comparison.seed)
     return pd.concat(found, ignore_index=True).drop(columns="target")
@@ -145,36 +141,32 @@ def draw_errors(
     protocol_predictions: pd.DataFrame,
     disputed_labels: pd.DataFrame,
     errors_explained: pd.DataFrame,
-    dataset_summary: dict[str, Any],
+    cells: Cells,
     comparison: ComparisonParameters,
 ) -> Figure:
     """Whose cells the folds got wrong, which kinds of errors they are, and what goes with them."""
     folds = protocol_predictions[protocol_predictions["protocol"] == FOLDS]
-    return errors_figure(folds, disputed_labels, errors_explained, dataset_summary["images"], comparison.seed)
+    return errors_figure(folds, disputed_labels, errors_explained, cells.kind, comparison.seed)
 
 
-def draw_reliability(
-    protocol_predictions: pd.DataFrame, protocol_metrics: pd.DataFrame, dataset_summary: dict[str, Any]
-) -> Figure:
+def draw_reliability(protocol_predictions: pd.DataFrame, protocol_metrics: pd.DataFrame, cells: Cells) -> Figure:
     """How far the classifier's confidence can be believed, by protocol."""
     ece = protocol_metrics[protocol_metrics["metric"] == "ece"].set_index("protocol")["value"]
     tables = {
         f"{protocol} (ECE {ece[protocol]:.3f})": reliability(part)
         for protocol, part in protocol_predictions.groupby("protocol", sort=False)
     }
-    return figures.reliability_figure(tables, dataset_summary["images"])
+    return figures.reliability_figure(tables, cells.kind)
 
 
-def draw_people(accuracy_by_person: pd.DataFrame, dataset_summary: dict[str, Any]) -> Figure:
+def draw_people(accuracy_by_person: pd.DataFrame, cells: Cells) -> Figure:
     """Accuracy of every person, the worst named."""
     people = accuracy_by_person[accuracy_by_person["of"] == "person"]
-    return figures.people_figure(people, dataset_summary["images"])
+    return figures.people_figure(people, cells.kind)
 
 
-def draw_mistakes(
-    cells: NDArray[np.uint8], protocol_predictions: pd.DataFrame, dataset_summary: dict[str, Any]
-) -> Figure:
+def draw_mistakes(cells: Cells, protocol_predictions: pd.DataFrame) -> Figure:
     """The most confident wrong answers of the folds."""
     folds = protocol_predictions[protocol_predictions["protocol"] == FOLDS]
     mistakes = confident_mistakes(folds, MISTAKES_SHOWN)
-    return figures.mistakes_figure(cells[mistakes["row"].to_numpy(dtype=int)], mistakes, dataset_summary["images"])
+    return figures.mistakes_figure(cells[mistakes["row"].to_numpy(dtype=int)].pixels, mistakes, cells.kind)

@@ -14,7 +14,6 @@ def create_pipeline() -> Pipeline:
                 inputs=[
                     "ddpm",
                     "cells",
-                    "cell_table",
                     "params:diffusion.sampling",
                     "params:guidance",
                 ],

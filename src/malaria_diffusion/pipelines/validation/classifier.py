@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from kedro.pipeline import Node, Pipeline
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.cells.split import training_rows
 from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.classifier.metrics import (
@@ -27,6 +27,7 @@ from malaria_diffusion.classifier.trainer import resolve_weights, train_classifi
 from malaria_diffusion.figures import classifier as figures
 from malaria_diffusion.figures import validation as paper_figures
 from malaria_diffusion.statistics.bootstrap import Bootstrap
+from malaria_diffusion.statistics.comparison import Comparison
 from malaria_diffusion.statistics.config import ComparisonParameters
 from malaria_diffusion.tracking import log as tracking
 
@@ -34,20 +35,18 @@ MISTAKES_SHOWN = 16
 
 
 def train_yolo(
-    cells: NDArray[np.uint8],
-    cell_table: pd.DataFrame,
-    classifier: ClassifierParameters,
-    workspace: Path,
-    class_names: list[str],
-    compared_rows: dict[str, list[int]],
+    cells: Cells, classifier: ClassifierParameters, workspace: Path, class_names: list[str], comparison: Comparison
 ) -> tuple[Path, pd.DataFrame]:
-    """Train the classifier on the training split, watched on the validation split, which may choose the epoch."""
+    """Train the classifier on the training split, watched on the validation split, which may choose the epoch.
+
+    comparison is an input so that nothing is trained for one that is refused.
+    """
     checkpoint, history = train_classifier(
-        cells,
-        cell_table["label"].map(class_names.index).to_numpy(np.int64),
+        cells.pixels,
+        cells.classes,
         class_names,
-        np.flatnonzero(training_rows(cell_table)),
-        np.flatnonzero(cell_table["split"] == "val"),
+        np.flatnonzero(training_rows(cells.table)),
+        np.flatnonzero(cells.table["split"] == "val"),
         classifier,
         workspace / "yolo",
         resolve_weights(classifier.weights, workspace),
@@ -58,15 +57,7 @@ def train_yolo(
 
 
 def predict_cells(
-    yolo_classifier: Path,
-    cells: NDArray[np.uint8],
-    cell_table: pd.DataFrame,
-    synthetic_cells: NDArray[np.uint8],
-    synthetic_table: pd.DataFrame,
-    class_names: list[str],
-    compared_rows: dict[str, list[int]],
-    classifier: ClassifierParameters,
-    comparison: ComparisonParameters,
+    yolo_classifier: Path, comparison: Comparison, classifier: ClassifierParameters, parameters: ComparisonParameters
 ) -> pd.DataFrame:
     """Classify every test and validation cell, and the compared synthetic ones.
 
@@ -74,16 +65,17 @@ def predict_cells(
         One row a cell: the columns of `prediction_table`, source ("real", "val", "synthetic") and compared (whether it
         is among those compared).
     """
+    study = comparison.study
     sources = {
-        "real": (cells, cell_table, np.flatnonzero(cell_table["split"] == "test")),
-        "val": (cells, cell_table, np.flatnonzero(cell_table["split"] == "val")),
-        "synthetic": (synthetic_cells, synthetic_table, np.array(compared_rows["synthetic"])),
+        "real": (study.part("test"), comparison.unseen),
+        "val": (study.part("val"), comparison.val),
+        "synthetic": (comparison.synthetic, comparison.synthetic),
     }
     parts = []
-    for source, (images, table, rows) in sources.items():
-        probabilities = predict(yolo_classifier, images[rows], device=classifier.device)
-        predictions = prediction_table(table, rows, probabilities, class_names, comparison.positive_class)
-        parts.append(predictions.assign(source=source, compared=np.isin(rows, compared_rows[source])))
+    for source, (asked, compared) in sources.items():
+        probabilities = predict(yolo_classifier, asked.pixels, device=classifier.device)
+        predictions = prediction_table(asked, probabilities, study.class_names, parameters.positive_class)
+        parts.append(predictions.assign(source=source, compared=predictions["row"].isin(compared.places)))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -118,37 +110,33 @@ def measure_classifier(
     return result, counts, accuracy_of_groups(test, comparison.confidence), recognised
 
 
-def draw_classified_cells(
-    cells: NDArray[np.uint8], predictions: pd.DataFrame, dataset_summary: dict[str, Any]
-) -> Figure:
+def draw_classified_cells(cells: Cells, predictions: pd.DataFrame) -> Figure:
     """Figure 3: some test cells, classified."""
     shown = predictions[(predictions["source"] == "real") & predictions["compared"]]
-    return paper_figures.classified_samples(cells[shown["row"].to_numpy()], shown, _what(dataset_summary))
+    return paper_figures.classified_samples(cells[shown["row"].to_numpy()].pixels, shown, cells.caption)
 
 
-def draw_confusion(
-    confusion_counts: pd.DataFrame, classification_metrics: dict[str, Any], dataset_summary: dict[str, Any]
-) -> Figure:
+def draw_confusion(confusion_counts: pd.DataFrame, classification_metrics: dict[str, Any], cells: Cells) -> Figure:
     """Figure 4: confusion matrix on the test cells."""
     accuracy = classification_metrics["unseen"]["accuracy"]
-    return paper_figures.confusion_matrix(confusion_counts, accuracy, _what(dataset_summary))
+    return paper_figures.confusion_matrix(confusion_counts, accuracy, cells.caption)
 
 
-def draw_learning_curves(yolo_history: pd.DataFrame, dataset_summary: dict[str, Any]) -> Figure:
+def draw_learning_curves(yolo_history: pd.DataFrame, cells: Cells) -> Figure:
     """Figure 5: learning curves of the classifier."""
-    return paper_figures.classifier_curves(yolo_history, dataset_summary["images"])
+    return paper_figures.classifier_curves(yolo_history, cells.kind)
 
 
-def draw_reliability(predictions: pd.DataFrame, dataset_summary: dict[str, Any]) -> Figure:
+def draw_reliability(predictions: pd.DataFrame, cells: Cells) -> Figure:
     """How far the classifier's confidence can be believed on unseen people."""
     unseen = predictions[predictions["source"] == "real"]
-    return figures.reliability_figure({dataset_summary["unseen"]: reliability(unseen)}, dataset_summary["images"])
+    return figures.reliability_figure({cells.about["unseen"]: reliability(unseen)}, cells.kind)
 
 
-def draw_mistakes(cells: NDArray[np.uint8], predictions: pd.DataFrame, dataset_summary: dict[str, Any]) -> Figure:
+def draw_mistakes(cells: Cells, predictions: pd.DataFrame) -> Figure:
     """The most confident wrong answers on unseen people."""
     mistakes = confident_mistakes(predictions[predictions["source"] == "real"], MISTAKES_SHOWN)
-    return figures.mistakes_figure(cells[mistakes["row"].to_numpy(dtype=int)], mistakes, _what(dataset_summary))
+    return figures.mistakes_figure(cells[mistakes["row"].to_numpy(dtype=int)].pixels, mistakes, cells.caption)
 
 
 def create_pipeline() -> Pipeline:
@@ -157,14 +145,7 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 train_yolo,
-                inputs=[
-                    "cells",
-                    "cell_table",
-                    "params:validation.classifier",
-                    "workspace",
-                    "class_names",
-                    "compared_rows",
-                ],
+                inputs=["cells", "params:validation.classifier", "workspace", "class_names", "comparison"],
                 outputs=["yolo_classifier", "yolo_history"],
                 name="train_yolo",
             ),
@@ -172,12 +153,7 @@ def create_pipeline() -> Pipeline:
                 predict_cells,
                 inputs=[
                     "yolo_classifier",
-                    "cells",
-                    "cell_table",
-                    "synthetic_cells",
-                    "synthetic_table",
-                    "class_names",
-                    "compared_rows",
+                    "comparison",
                     "params:validation.classifier",
                     "params:validation.comparison",
                 ],
@@ -192,37 +168,33 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 draw_classified_cells,
-                inputs=["cells", "predictions", "dataset_summary"],
+                inputs=["cells", "predictions"],
                 outputs="figure_3_classified",
                 name="draw_classified_cells",
             ),
             Node(
                 draw_confusion,
-                inputs=["confusion_counts", "classification_metrics", "dataset_summary"],
+                inputs=["confusion_counts", "classification_metrics", "cells"],
                 outputs="figure_4_confusion",
                 name="draw_confusion",
             ),
             Node(
                 draw_learning_curves,
-                inputs=["yolo_history", "dataset_summary"],
+                inputs=["yolo_history", "cells"],
                 outputs="figure_5_classifier_loss",
                 name="draw_learning_curves",
             ),
             Node(
                 draw_reliability,
-                inputs=["predictions", "dataset_summary"],
+                inputs=["predictions", "cells"],
                 outputs="figure_reliability",
                 name="draw_reliability",
             ),
             Node(
                 draw_mistakes,
-                inputs=["cells", "predictions", "dataset_summary"],
+                inputs=["cells", "predictions"],
                 outputs="figure_mistakes",
                 name="draw_mistakes",
             ),
         ]
     )
-
-
-def _what(dataset_summary: dict[str, Any]) -> str:
-    return f"{dataset_summary['images']} of {dataset_summary['unseen']}"

@@ -1,12 +1,8 @@
 """What a pathologist reads in a cell, and what acquisition has to do with it."""
 
-from typing import Any
-
-import numpy as np
 import pandas as pd
 from kedro.pipeline import Node, Pipeline
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from malaria_diffusion.questions.acquisition.figure import acquisition_factors
 from malaria_diffusion.questions.acquisition.measure import associations_kept, explained_by_factors, name_factors
@@ -14,37 +10,30 @@ from malaria_diffusion.questions.descriptors import figure as figures
 from malaria_diffusion.questions.descriptors.describe import describe, image_factors
 from malaria_diffusion.questions.descriptors.measure import associations, distance_tests
 from malaria_diffusion.statistics.bootstrap import Bootstrap
+from malaria_diffusion.statistics.comparison import Comparison
 from malaria_diffusion.statistics.config import ComparisonParameters
 
 
 def describe_cells(
-    cells: NDArray[np.uint8],
-    cell_table: pd.DataFrame,
-    synthetic_cells: NDArray[np.uint8],
-    synthetic_table: pd.DataFrame,
-    predictions: pd.DataFrame,
-    compared_rows: dict[str, list[int]],
-    dataset_summary: dict[str, Any],
-    comparison: ComparisonParameters,
+    comparison: Comparison, predictions: pd.DataFrame, parameters: ComparisonParameters
 ) -> dict[str, dict[str, pd.DataFrame]]:
     """Descriptors and factors of the compared cells, by side.
 
     Returns:
         By side "descriptors", "factors" and "cells" (label, person; of unseen ones also predicted).
     """
-    background = tuple(dataset_summary["background"])
-    unseen = predictions[predictions["source"] == "real"].set_index("row")["predicted"]
+    background, threshold = comparison.study.background, parameters.foreground_threshold
+    predicted = predictions[predictions["source"] == "real"].set_index("row")["predicted"]
     described = {}
-    for side in ("real", "floor", "synthetic"):
-        rows = np.array(compared_rows[side])
-        images, table = (synthetic_cells, synthetic_table) if side == "synthetic" else (cells, cell_table)
-        measured = image_factors(images[rows], background, comparison.foreground_threshold)
-        who = table.iloc[rows].reindex(columns=["label", "person"])
+    for side, cells in comparison.sides.items():
+        measured = image_factors(cells.pixels, background, threshold)
+        who = comparison.tables[side]
         if side == "real":
-            who["predicted"] = unseen.loc[rows].to_numpy()
-            measured = pd.concat([measured, name_factors(table["name"].iloc[rows].reset_index(drop=True))], axis=1)
+            who = who.assign(predicted=predicted.reindex(cells.places).to_numpy())
+            names = cells.table["name"].reset_index(drop=True)
+            measured = pd.concat([measured, name_factors(names)], axis=1)
         described[side] = {
-            "descriptors": describe(images[rows], background, comparison.foreground_threshold),
+            "descriptors": describe(cells.pixels, background, threshold),
             "factors": measured,
             "cells": who.reset_index(drop=True),
         }
@@ -80,27 +69,27 @@ def explain_acquisition(
 def draw_descriptors(
     described_cells: dict[str, dict[str, pd.DataFrame]],
     descriptor_tests: pd.DataFrame,
-    dataset_summary: dict[str, Any],
+    comparison: Comparison,
 ) -> Figure:
     """Distributions of every descriptor by class."""
     described = {side: parts["descriptors"] for side, parts in described_cells.items()}
     cells = {side: parts["cells"] for side, parts in described_cells.items()}
-    return figures.descriptor_distributions(described, cells, descriptor_tests, _title("Descriptors", dataset_summary))
+    return figures.descriptor_distributions(described, cells, descriptor_tests, _title("Descriptors", comparison))
 
 
 def draw_associations(
-    descriptor_correlations: pd.DataFrame, association_differences: pd.DataFrame, dataset_summary: dict[str, Any]
+    descriptor_correlations: pd.DataFrame, association_differences: pd.DataFrame, comparison: Comparison
 ) -> Figure:
     """Correlation matrices side by side."""
-    title = _title("How descriptors go together", dataset_summary)
+    title = _title("How descriptors go together", comparison)
     return figures.association_matrices(descriptor_correlations, association_differences, title)
 
 
 def draw_acquisition(
-    acquisition_explained: pd.DataFrame, acquisition_kept: pd.DataFrame, dataset_summary: dict[str, Any]
+    acquisition_explained: pd.DataFrame, acquisition_kept: pd.DataFrame, comparison: Comparison
 ) -> Figure:
     """Factors of acquisition."""
-    return acquisition_factors(acquisition_explained, acquisition_kept, _title("Acquisition", dataset_summary))
+    return acquisition_factors(acquisition_explained, acquisition_kept, _title("Acquisition", comparison))
 
 
 def create_pipeline() -> Pipeline:
@@ -109,16 +98,7 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 describe_cells,
-                inputs=[
-                    "cells",
-                    "cell_table",
-                    "synthetic_cells",
-                    "synthetic_table",
-                    "predictions",
-                    "compared_rows",
-                    "dataset_summary",
-                    "params:validation.comparison",
-                ],
+                inputs=["comparison", "predictions", "params:validation.comparison"],
                 outputs="described_cells",
                 name="describe_cells",
             ),
@@ -136,19 +116,19 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 draw_descriptors,
-                inputs=["described_cells", "descriptor_tests", "dataset_summary"],
+                inputs=["described_cells", "descriptor_tests", "comparison"],
                 outputs="figure_descriptors",
                 name="draw_descriptors",
             ),
             Node(
                 draw_associations,
-                inputs=["descriptor_correlations", "association_differences", "dataset_summary"],
+                inputs=["descriptor_correlations", "association_differences", "comparison"],
                 outputs="figure_associations",
                 name="draw_associations",
             ),
             Node(
                 draw_acquisition,
-                inputs=["acquisition_explained", "acquisition_kept", "dataset_summary"],
+                inputs=["acquisition_explained", "acquisition_kept", "comparison"],
                 outputs="figure_acquisition",
                 name="draw_acquisition",
             ),
@@ -156,5 +136,5 @@ def create_pipeline() -> Pipeline:
     )
 
 
-def _title(what: str, dataset_summary: dict[str, Any]) -> str:
-    return f"{what} ({dataset_summary['images']} of {dataset_summary['unseen']}, others, and synthetic)"
+def _title(what: str, comparison: Comparison) -> str:
+    return f"{what} ({comparison.study.caption}, others, and synthetic)"

@@ -5,42 +5,45 @@ from typing import Any
 import pandas as pd
 from kedro.pipeline import Node, Pipeline
 
+from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.report import FIGURES, Results, headlines, render_report
 from malaria_diffusion.statistics.config import ComparisonParameters
 from malaria_diffusion.tracking import log as tracking
 
+RESULTS = tuple(name for name in Results._fields if name != "dataset_summary")
+
 
 def summarise_study(
-    synthetic_table: pd.DataFrame,
-    synthetic_lineage: dict[str, Any],
+    cells: Cells,
+    synthetic_cells: Cells,
     yolo_history: pd.DataFrame,
     classifier: ClassifierParameters,
     comparison: ComparisonParameters,
     **results: Any,
 ) -> dict[str, Any]:
     """Every headline number with what it rests on; `results` are the fields of `Results`."""
-    given = Results(**results)
+    given, lineage = Results(cells.about, **results), synthetic_cells.lineage or {}
     tests = {
         f"{row['variable']}/{row['group']}": row
         for row in given.distribution_tests.drop(columns="bins").to_dict("records")
     }
-    sampled = synthetic_table.iloc[0]
+    sampled = synthetic_cells.table.iloc[0]
     compared = int(given.fidelity_metrics["n"].max())  # as many of each
     of_epoch = yolo_history["val_accuracy"]
     summary = {
         "dataset": given.dataset_summary,
         "ddpm": {
-            "identity": synthetic_lineage["identity"],
-            "epochs": synthetic_lineage["epochs"],
-            "images_seen": synthetic_lineage["images_seen"],
-            "process": synthetic_lineage["process"],
-            "training": synthetic_lineage["training"],
+            "identity": lineage["identity"],
+            "epochs": lineage["epochs"],
+            "images_seen": lineage["images_seen"],
+            "process": lineage["process"],
+            "training": lineage["training"],
             "sampling": {
                 "solver": str(sampled["solver"]),
                 "evaluations": int(sampled["evaluations"]),
                 "seed": int(sampled["seed"]),
-                "cells": len(synthetic_table),
+                "cells": len(synthetic_cells),
             },
         },
         "classifier": {
@@ -61,16 +64,16 @@ def summarise_study(
     return summary
 
 
-def write_report(summary: dict[str, Any], **given: Any) -> str:
+def write_report(summary: dict[str, Any], cells: Cells, **given: Any) -> str:
     """One HTML file with everything in it; `given` are the fields of `Results`, and the figures."""
-    results = Results(**{name: given[name] for name in Results._fields})
+    results = Results(cells.about, **{name: given[name] for name in RESULTS})
     return render_report(summary, results, {name: given[name] for name in FIGURES})
 
 
 def create_pipeline() -> Pipeline:
     """All results in, summary and report out."""
-    results = {name: name for name in Results._fields}
-    parts = ("synthetic_table", "synthetic_lineage", "yolo_history")
+    results = {name: name for name in RESULTS}
+    parts = ("cells", "synthetic_cells", "yolo_history")
     return Pipeline(
         [
             Node(
@@ -83,7 +86,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 write_report,
-                inputs=results | {name: name for name in ("summary", *FIGURES)},
+                inputs=results | {name: name for name in ("cells", "summary", *FIGURES)},
                 outputs="report",
                 name="write_report",
             ),

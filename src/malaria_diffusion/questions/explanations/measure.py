@@ -23,7 +23,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from malaria_diffusion.cells.cells import Cells
+from malaria_diffusion.classifier.predictor import Predictor
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.questions.descriptors.describe import dark_mask
 from malaria_diffusion.questions.distributions.measure import foreground
 from malaria_diffusion.statistics.bootstrap import Bootstrap
 
@@ -55,6 +58,7 @@ class ExplainedCells(NamedTuple):
         random: Those of the same architecture with random weights, (N, S, S).
         labels: (N,), class names.
         units: (N,), what is resampled: the person of a real cell, a name of its own for a synthetic one.
+        rows: (N,), where the cells are in the set that they are of.
     """
 
     cells: NDArray[np.uint8]
@@ -64,6 +68,7 @@ class ExplainedCells(NamedTuple):
     random: NDArray[np.float32]
     labels: NDArray[np.str_]
     units: NDArray[np.str_]
+    rows: NDArray[np.int64]
 
 
 class Localisation(NamedTuple):
@@ -181,6 +186,62 @@ def localisation(
         area=marked / np.maximum(pixels, 1),
         has_mask=marked > 0,
         has_attribution=total > 0,
+    )
+
+
+class Question(NamedTuple):
+    """What is asked about cells.
+
+    Attributes:
+        background: RGB of what is around a cell.
+        threshold: See `foreground`.
+        positive_class: What speaks for it; None: for each cell's own class.
+        cells: So many of each class, at most.
+        evaluations: Images the classifier is asked about for each.
+        seed: Of the masks.
+    """
+
+    background: tuple[int, int, int]
+    threshold: int
+    positive_class: str | None
+    cells: int
+    evaluations: int
+    seed: int
+
+
+def explain_some(
+    cells: Cells, trained: Predictor, random: list[Predictor], question: Question, rng: np.random.Generator
+) -> ExplainedCells:
+    """Choose some of the cells and explain the answers of the trained classifier and of random ones to them.
+
+    Args:
+        cells: Of one side.
+        trained: The classifier.
+        random: Of the same architecture; each explains some cells, so that the ratio holds the chance of weights.
+        question: What is asked.
+        rng: Source of the choice.
+    """
+    background, threshold, positive_class, most, evaluations, seed = question
+    count = min(most, int(np.unique(cells.labels, return_counts=True)[1].min()))
+    chosen = cells[choose(cells.labels, cells.people, count, rng)]
+    shown = chosen.pixels
+    asked = chosen.labels if positive_class is None else [positive_class] * len(chosen)
+    positive = np.array([cells.class_names.index(name) for name in asked])
+    settings = (background, threshold, evaluations, seed)
+    by_chance = np.empty((len(shown), *shown.shape[-2:]), np.float32)
+    for number, network in enumerate(random):
+        part = slice(number, None, len(random))
+        if len(shown[part]):
+            by_chance[part] = explain(network, shown[part], positive[part], *settings)
+    return ExplainedCells(
+        shown,
+        foreground(shown, background, threshold),
+        dark_mask(shown, background, threshold),
+        explain(trained, shown, positive, *settings),
+        by_chance,
+        chosen.labels,
+        chosen.people,
+        chosen.places,
     )
 
 

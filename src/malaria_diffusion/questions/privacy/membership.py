@@ -14,15 +14,14 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score, roc_curve
 from tqdm.auto import tqdm
 
+from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.questions.privacy.novelty import matched_draws
 from malaria_diffusion.statistics.bootstrap import Bootstrap
 
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
-    from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
+if TYPE_CHECKING:  # they import torch
+    from malaria_diffusion.compute.device import Compute
+    from malaria_diffusion.diffusion.sampling import Denoiser
 
 CELLS = 240
 TIMESTEPS = 8
@@ -60,53 +59,31 @@ class Membership(NamedTuple):
 
 
 def membership_attack(
-    network: nn.Module,
-    diffusion: GaussianDiffusion,
-    class_names: list[str],
-    members: NDArray[np.uint8],
-    member_table: pd.DataFrame,
-    unseen: NDArray[np.uint8],
-    unseen_table: pd.DataFrame,
-    device: torch.device,
-    precision: torch.dtype,
-    bootstrap: Bootstrap,
-    seed: int,
-    cells: int = CELLS,
+    denoiser: Denoiser, members: Cells, audit: Cells, compute: Compute, bootstrap: Bootstrap, seed: int
 ) -> Membership:
-    """Attack with non-members and as many members of the same people and classes.
+    """Attack with non-members and as many members of the same people and classes, at most `CELLS` of each.
 
     Args:
-        network: Called as `network(x_t, t, class_labels=labels).sample`.
-        diffusion: The process that it was trained for.
-        class_names: In the order of the class indices.
-        members: Training cells, uint8, (M, 3, S, S); may be a memory map, a few rows are read.
-        member_table: Their rows, with the columns label and person.
-        unseen: Non-members: cells of the same people that nothing was trained on, (U, 3, S, S).
-        unseen_table: Their rows.
-        device: Where to compute.
-        precision: Of the network's arithmetic, see `resolve_precision`.
+        denoiser: Of the model.
+        members: Training cells, of which a few are read.
+        audit: Non-members: cells of the same people that nothing was trained on.
+        compute: Where, and in which precision.
         bootstrap: Of people; its draws choose the cells, too.
         seed: Of the noise.
-        cells: At most so many of each side.
 
     Returns:
         See `Membership`. With fewer than 20 non-members, or all of one person, it says that nothing can be tested.
 
     Raises:
-        UserError: cells and rows differ in number, a class that the model does not know, or losses not finite.
+        UserError: losses are not finite.
     """
-    if len(members) != len(member_table) or len(unseen) != len(unseen_table):
-        raise UserError(
-            f"every cell needs one row, found {len(members)} training and {len(unseen)} held-out cells, and "
-            f"{len(member_table)} and {len(unseen_table)} rows"
-        )
-    rng = bootstrap.rng
-    draws, matched_by = matched_draws(member_table, unseen_table, 1, rng)
+    member_table, audit_table = members.table, audit.table
+    draws, matched_by = matched_draws(member_table, audit_table, 1, bootstrap.rng)
     matched, held_out = draws[0] if draws else (np.empty(0, dtype=int), np.empty(0, dtype=int))
     # the pairs are of the same person and class
-    kept = np.sort(rng.permutation(len(matched))[:cells])
+    kept = np.sort(bootstrap.rng.permutation(len(matched))[:CELLS])
     matched, held_out = matched[kept], held_out[kept]
-    table = pd.concat([member_table.iloc[matched], unseen_table.iloc[held_out]])
+    table = pd.concat([member_table.iloc[matched], audit_table.iloc[held_out]])
     people, is_member = table["person"].to_numpy(dtype=str), np.arange(len(table)) < len(matched)
     number = len(np.unique(people))
     summary: dict[str, Any] = {
@@ -123,13 +100,12 @@ def membership_attack(
             f"to match, at least {FEWEST} of two people are needed; raise data_processing.split.audit_fraction"
         )
         return Membership(summary, pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
-    unknown = sorted(set(table["label"]) - set(class_names))
-    if unknown:
-        raise UserError(f"cells of class {unknown}, but the model knows {class_names}; train it on these cells")
-    images = np.concatenate([members[matched], unseen[held_out]])
-    classes = np.array([class_names.index(label) for label in table["label"]])
-    steps = attack_timesteps(diffusion.timesteps)
-    each = denoising_losses(network, diffusion, images, classes, steps, seed, device, precision)
+    sides = members[matched], audit[held_out]
+    images, classes = (
+        np.concatenate(parts) for parts in zip(*((side.pixels, side.classes) for side in sides), strict=True)
+    )
+    steps = attack_timesteps(denoiser.diffusion.timesteps)
+    each = denoising_losses(denoiser, images, classes, steps, seed, compute)
     loss = standardised(each)
     fpr, tpr, _ = roc_curve(is_member, -loss, drop_intermediate=False)
     summary |= _intervals(loss, is_member, people, bootstrap)
@@ -150,34 +126,31 @@ def attack_timesteps(timesteps: int) -> NDArray[np.int64]:
 
 
 def denoising_losses(
-    network: nn.Module,
-    diffusion: GaussianDiffusion,
+    denoiser: Denoiser,
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
     timesteps: NDArray[np.int64],
     seed: int,
-    device: torch.device,
-    precision: torch.dtype,
+    compute: Compute,
 ) -> NDArray[np.float64]:
     """Mean squared error of the noise that the network implies, whatever it predicts: (N, K).
 
     Args:
-        network: See `membership_attack`.
-        diffusion: See there.
+        denoiser: See `membership_attack`.
         images: uint8, (N, 3, S, S).
         labels: Class indices, (N,).
         timesteps: (K,); all cells share one noise image at each.
         seed: Of the noise.
-        device: Where to compute.
-        precision: Of the network's arithmetic.
+        compute: Where, and in which precision.
 
     Raises:
         UserError: a loss is not finite.
     """
     import torch
 
-    diffusion = diffusion.to(device)
-    network = network.to(device).to(memory_format=torch.channels_last).eval()
+    device, precision = compute
+    diffusion = denoiser.diffusion.to(device)
+    network = denoiser.network.to(device).to(memory_format=torch.channels_last).eval()
     noise = np.random.default_rng(seed).standard_normal((len(timesteps), *images.shape[1:]), dtype=np.float32)
     losses = np.empty((len(images), len(timesteps)))
     with torch.no_grad(), tqdm(total=losses.size, desc="membership", unit="evaluation") as bar:

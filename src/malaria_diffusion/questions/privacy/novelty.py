@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import betabinom, binomtest
 
+from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.comparison import compared_groups
@@ -87,14 +88,7 @@ class PrivacyAudit(NamedTuple):
 
 
 def privacy_audit(
-    synthetic: NDArray[np.uint8],
-    labels: NDArray[np.str_],
-    members: NDArray[np.uint8],
-    member_table: pd.DataFrame,
-    unseen: NDArray[np.uint8],
-    unseen_table: pd.DataFrame,
-    embeddings: dict[str, Embedding],
-    bootstrap: Bootstrap,
+    synthetic: Cells, members: Cells, audit: Cells, embeddings: dict[str, Embedding], bootstrap: Bootstrap
 ) -> PrivacyAudit:
     """Compare synthetic cells with members and non-members, in pixels and in each space of `embeddings`.
 
@@ -102,12 +96,9 @@ def privacy_audit(
     one member than to others nearby (Carlini et al. 2023, section 4.2): plain cells lie close to many.
 
     Args:
-        synthetic: uint8, (N, 3, S, S).
-        labels: Their classes, (N,). Those that occur make the groups.
-        members: Training cells, uint8, (M, 3, S, S).
-        member_table: Their rows, with the columns label and person.
-        unseen: Non-members: cells of the same people that nothing was trained on, uint8, (U, 3, S, S).
-        unseen_table: Their rows.
+        synthetic: What is audited; the classes that occur make the groups.
+        members: Training cells.
+        audit: Non-members: cells of the same people that nothing was trained on.
         embeddings: By name, further spaces: functions from cells, uint8, (B, 3, S, S), to features (B, D).
         bootstrap: Of people. Its draws also match the sets and plant the copies.
 
@@ -119,22 +110,24 @@ def privacy_audit(
         UserError: no synthetic cell, too few members, cells of different sizes, a class that no member has, or
             features that are not finite or not one row a cell.
     """
-    _check(synthetic, labels, members, member_table, unseen, unseen_table)
-    reason = _not_testable(unseen_table)
+    _check(synthetic, members, audit)
+    reason = _not_testable(audit.table)
     if reason:
-        unseen, unseen_table = unseen[:0], unseen_table.iloc[:0]
-    draws, matched_by = matched_draws(member_table, unseen_table, DRAWS, bootstrap.rng)
-    planted, kinds = plant_copies(members, PLANTED_SHARE, bootstrap.rng)
-    queries = np.concatenate([synthetic, unseen, planted])
+        audit = audit[:0]
+    labels, member_table = synthetic.labels, members.table
+    draws, matched_by = matched_draws(member_table, audit.table, DRAWS, bootstrap.rng)
+    trained_on, unseen = members.pixels, audit.pixels
+    planted, kinds = plant_copies(trained_on, PLANTED_SHARE, bootstrap.rng)
+    queries = np.concatenate([synthetic.pixels, unseen, planted])
     n, calibrating = len(synthetic), len(unseen)
-    people = pd.factorize(np.concatenate([member_table["person"], unseen_table["person"]]))[0]
+    people = pd.factorize(np.concatenate([members.people, audit.people]))[0]
     spaces: dict[str, Embedding] = {"pixels": pixel_vectors, **embeddings}
 
     comparison, copies, power, closest, distances, calibration = [], [], [], [], [], []
     flagged = np.zeros(len(queries), dtype=bool)
     for space, embed in spaces.items():
-        shifted = members if space == "pixels" else None
-        found = nearest_cells(queries, n, members, unseen, embed, shifted, draws, people, space)
+        shifted = trained_on if space == "pixels" else None
+        found = nearest_cells(queries, n, trained_on, unseen, embed, shifted, draws, people, space)
         flags = np.zeros(len(queries), dtype=bool)
         if not reason:
             groups = {name: (labels == name) | (name == "all") for name in compared_groups(pd.Series(labels))}
@@ -250,34 +243,23 @@ def plant_copies(
     return copies, kinds
 
 
-def _check(
-    synthetic: NDArray[np.uint8],
-    labels: NDArray[np.str_],
-    members: NDArray[np.uint8],
-    member_table: pd.DataFrame,
-    unseen: NDArray[np.uint8],
-    unseen_table: pd.DataFrame,
-) -> None:
-    shapes = {"synthetic": synthetic.shape, "training": members.shape, "held-out": unseen.shape}
-    if any(len(shape) != 4 or shape[1:] != members.shape[1:] for shape in shapes.values()):
+def _check(synthetic: Cells, members: Cells, audit: Cells) -> None:
+    sides = {"synthetic": synthetic, "training": members, "held-out": audit}
+    shapes = {name: (len(cells), *cells.images.shape[1:]) for name, cells in sides.items()}
+    if any(shape[1:] != shapes["training"][1:] for shape in shapes.values()):
         raise UserError(
             f"cells of different sizes cannot be compared: found {shapes}; generate the synthetic cells with a model "
             "trained on these cells: `kedro run --pipeline diffusion`"
-        )
-    lengths = [(len(synthetic), len(labels)), (len(members), len(member_table)), (len(unseen), len(unseen_table))]
-    if any(cells != rows for cells, rows in lengths):
-        raise UserError(
-            f"every cell needs one row, found (cells, rows) {lengths} of synthetic, training, held-out cells"
         )
     if len(synthetic) == 0 or len(members) <= NEIGHBOURS:
         raise UserError(
             f"the privacy audit needs a synthetic cell and over {NEIGHBOURS} training cells, found {len(synthetic)} "
             f"and {len(members)}; raise diffusion.sampling.count, or give more cells"
         )
-    unknown = sorted(set(map(str, labels)) - set(member_table["label"]))
+    unknown = sorted({*synthetic.labels.tolist()} - {*members.labels.tolist()})
     if unknown:
         raise UserError(
-            f"synthetic cells of class {unknown}, but training cells only of {sorted(set(member_table['label']))}; "
+            f"synthetic cells of class {unknown}, but training cells only of {sorted({*members.labels.tolist()})}; "
             "generate the synthetic cells with a model trained on these cells"
         )
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.classifier.metrics import prediction_table
 from malaria_diffusion.classifier.predictor import predict
@@ -30,9 +31,7 @@ def cells_per_epoch(steps: int, parameters: ClassifierParameters) -> int:
 def run_trial(
     trial: Trial,
     given: TrainingSet,
-    cells: NDArray[np.uint8],
-    cell_table: pd.DataFrame,
-    class_names: list[str],
+    cells: Cells,
     positive_class: str | None,
     parameters: ClassifierParameters,
     folder: Path,
@@ -43,9 +42,7 @@ def run_trial(
     Args:
         trial: Which.
         given: What it is trained on.
-        cells: uint8, (N, 3, S, S), to judge those of the test split.
-        cell_table: Their table.
-        class_names: In the order of the class indices.
+        cells: Of the study; those of the test people are judged.
         positive_class: See `prediction_table`.
         parameters: As of the validation's classifier; its epochs and seed are replaced.
         folder: Where trainings are kept.
@@ -58,15 +55,15 @@ def run_trial(
         update={"epochs": EPOCHS, "warmup_epochs": min(parameters.warmup_epochs, 1.0), "seed": trial.seed}
     )
     checkpoint, _ = train_classifier(
-        given.cells, given.labels, class_names, given.train_rows, given.val_rows, parameters, folder, weights
+        given.cells, given.labels, cells.class_names, given.train_rows, given.val_rows, parameters, folder, weights
     )
-    rows = np.flatnonzero(cell_table["split"] == "test")
-    asked = cell_table.iloc[rows][["label", "sha256"]].to_csv() + f"{class_names} {positive_class} {checkpoint.stem}"
+    test = cells.part("test")
+    asked = test.table[["label", "sha256"]].to_csv() + f"{cells.class_names} {positive_class} {checkpoint.stem}"
     judged = checkpoint.parents[1] / f"judged-{hashlib.sha256(asked.encode()).hexdigest()[:16]}.parquet"
     if judged.exists():
         return pd.read_parquet(judged)
-    probabilities = predict(checkpoint, cells[rows], device=parameters.device)
-    predictions = prediction_table(cell_table, rows, probabilities, class_names, positive_class)
+    probabilities = predict(checkpoint, test.pixels, device=parameters.device)
+    predictions = prediction_table(test, probabilities, cells.class_names, positive_class)
     with whole(judged) as beside:
         predictions.to_parquet(beside)
     return predictions

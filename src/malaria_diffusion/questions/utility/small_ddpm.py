@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from malaria_diffusion.cells.fingerprint import fingerprint_json
 from malaria_diffusion.compute.device import resolve_device, resolve_precision
 from malaria_diffusion.diffusion.config import (
-    NetworkParameters,
-    ProcessParameters,
     SamplingParameters,
     TrainingParameters,
 )
+from malaria_diffusion.diffusion.lineage import Lineage
 from malaria_diffusion.diffusion.sampling import sample
 from malaria_diffusion.diffusion.training.checkpoint import select
 from malaria_diffusion.diffusion.training.data import TrainingData
@@ -61,8 +60,7 @@ def small_training(
 
 def cells_of_small_ddpm(
     data: TrainingData,
-    process: ProcessParameters,
-    network: NetworkParameters,
+    like: Lineage,
     training: TrainingParameters,
     sampling: SamplingParameters,
     labels: NDArray[np.int64],
@@ -72,8 +70,7 @@ def cells_of_small_ddpm(
 
     Args:
         data: Its fingerprint must tell which rows are trained on.
-        process: Of the DDPM of all people, as the next.
-        network: See there.
+        like: Of the DDPM of all people, whose process and network it has.
         training: See `small_training`.
         sampling: How to generate; its count is not used.
         labels: Class of each image, (N,).
@@ -82,7 +79,7 @@ def cells_of_small_ddpm(
     Returns:
         uint8, (N, 3, S, S).
     """
-    size = int(data.cells.shape[-1])
+    size, process, network = int(data.cells.shape[-1]), like.process, like.network
     settings = training_settings(data.fingerprint, size, data.num_classes, process, network, training)
     # the number of epochs is the last there will be, so it may name the training
     place = folder / f"{training_identity(settings)}-{training.epochs}"
