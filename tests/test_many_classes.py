@@ -17,6 +17,8 @@ from malaria_diffusion.questions.acquisition.measure import KEPT_COLUMNS, associ
 from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.comparison import MOST_CLASSES, compared_groups
 
+from .toys import toy
+
 NAMES = [f"species {number:03}" for number in range(100)]
 LONGEST = 20  # inches
 
@@ -78,7 +80,8 @@ def test_without_a_positive_class_metrics_are_means_over_classes_and_scores_of_t
     probabilities[np.arange(400), truth] += rng.random(400)
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     table = pd.DataFrame({"label": np.array(names)[truth], "person": rng.integers(40, size=400).astype(str)})
-    predictions = prediction_table(table, np.arange(400), probabilities, names, None)
+    cells = toy(np.zeros((400, 3, 4, 4), np.uint8), table)
+    predictions = prediction_table(cells, probabilities, names, None)
     np.testing.assert_allclose(predictions["probability"], probabilities[np.arange(400), truth])
     found = classification_metrics(predictions, None, Bootstrap(200, 0.95, np.random.default_rng(0)))
     answers = predictions["label"], predictions["predicted"]

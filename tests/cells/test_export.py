@@ -10,15 +10,16 @@ import pytest
 from PIL import Image
 
 from malaria_diffusion.cells import export as module
+from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.cells.errors import CellsError
-from malaria_diffusion.cells.export import SyntheticImages, check_target, publish
+from malaria_diffusion.cells.export import check_target, publish
 from malaria_diffusion.cells.packing import PackingParameters, pack_cells
 from malaria_diffusion.cells.sources import open_source
 
 KINDS = pytest.mark.parametrize("name", ["images.zip", "images"])
 
 
-def some_images(seed: int = 3, **settings: object) -> SyntheticImages:
+def some_images(seed: int = 3, **settings: object) -> Cells:
     cells = np.random.default_rng(seed).integers(0, 256, (5, 3, 16, 16), dtype=np.uint8)
     table = pd.DataFrame(
         {
@@ -44,7 +45,7 @@ def some_images(seed: int = 3, **settings: object) -> SyntheticImages:
         "class_names": ["Größe", "Uninfected"],
         "phantom": True,
     }
-    return SyntheticImages(cells, table, lineage)
+    return Cells.of_model(cells, table, lineage)
 
 
 def read(path) -> dict[str, bytes]:
@@ -60,7 +61,7 @@ def test_what_is_published_is_read_back_as_raw_cells(tmp_path, name):
     publish(images, tmp_path / name)
     packed = pack_cells(open_source(tmp_path / name), PackingParameters(size=16), tmp_path / "cells.npy")
     assert packed.rejected.empty
-    assert packed.cells.tolist() == images.cells.tolist()
+    assert packed.cells.tolist() == images.pixels.tolist()
     assert packed.table["label"].tolist() == images.table["label"].tolist()
     assert packed.table["synthetic"].all()
     assert packed.table["phantom"].all()
@@ -121,7 +122,7 @@ def test_memory_does_not_hold_all_images(tmp_path, name):
     cells = np.random.default_rng(0).integers(0, 256, (800, 3, 64, 64), dtype=np.uint8)
     table = pd.concat([few.table] * 160, ignore_index=True).assign(index=range(800))
     tracemalloc.start()
-    publish(SyntheticImages(cells, table, few.lineage), tmp_path / name)
+    publish(Cells.of_model(cells, table, few.lineage), tmp_path / name)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert sum(len(content) for content in read(tmp_path / name).values()) > 9e6

@@ -130,7 +130,7 @@ def test_a_model_keeps_its_guide(model, tmp_path):
     lineage = model.lineage.model_copy(update={"training": training})
     guide_weights = weights_of(model)
     guide_weights["network.conv_out.bias"] += 1
-    DiffusionModel.from_weights(weights_of(model).save(lineage, guide_weights), tmp_path)
+    DiffusionModel.from_weights(weights_of(model), lineage, guide_weights).save(tmp_path)
     loaded = DiffusionModel.load(tmp_path)
     assert torch.allclose(answer(loaded.network), answer(model.network), atol=1e-5)
     assert (answer(loaded.guide) - answer(loaded.network)).min() > 0.9
@@ -259,8 +259,10 @@ def test_plain_diffusers_gives_the_same_images_by_shuffling_once_at_the_end(
 ):
     """A model of patches, by the loop of docs/sampling.md."""
     changed = model.lineage.network.model_copy(update={"patch_size": 2})
-    ours = model._replace(
-        network=build_network(changed, 8, 2).eval(), lineage=model.lineage.model_copy(update={"network": changed})
+    ours = dataclasses.replace(
+        model,
+        network=build_network(changed, 8, 2).eval(),
+        lineage=model.lineage.model_copy(update={"network": changed}),
     )
     settings = sampling_parameters.model_copy(update={"solver": solver, "evaluations": 9})
     states = sample_states(Denoiser(ours.network, ours.diffusion, 8), LABELS, settings)

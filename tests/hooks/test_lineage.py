@@ -1,31 +1,32 @@
 """No node joins cells, models and synthetic cells of different runs."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from click import ClickException
-from kedro.io import DataCatalog, MemoryDataset
-from kedro_datasets.json import JSONDataset
+from kedro.io import DataCatalog, DatasetError, MemoryDataset
 
+from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.cells.fingerprint import fingerprint_cells, fingerprint_names
 from malaria_diffusion.cells.split import training_cells_fingerprint
-from malaria_diffusion.datasets.finished import MemoryMap
+from malaria_diffusion.datasets import cells as entries
+from malaria_diffusion.datasets.cells import PackedCells, SyntheticCells
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.hooks import lineage as lineage_hooks
 from malaria_diffusion.hooks.lineage import LineageHooks
 from malaria_diffusion.pipeline_registry import register_pipelines
 
 FLOWS = register_pipelines()
 NODES = {node.name: node for flow in FLOWS.values() for node in flow.nodes}
-OF_CELLS = {"cells", "cell_table", "dataset_summary"}
-OF_MODELS = {"ddpm", "training_plan", "synthetic_cells", "synthetic_table", "synthetic_lineage"}
+OF_CELLS = {"cells", "comparison"}
+OF_MODELS = {"ddpm", "training_plan", "synthetic_cells", "comparison"}
 JOINING = [name for name, node in NODES.items() if OF_CELLS & set(node.inputs) and OF_MODELS & set(node.inputs)]
 SAMPLING = [node.name for node in FLOWS["diffusion"].filter(tags=["sample"]).nodes]
 
 
-def cells_of(seed):
+def pixels(seed):
     return np.random.default_rng(seed).integers(0, 256, (6, 3, 4, 4), dtype=np.uint8)
 
 
@@ -41,40 +42,55 @@ TABLE = pd.DataFrame(
 )
 
 
+class Lineages(MemoryDataset):
+    """A model, of which nothing but its lineage is asked."""
+
+    def lineage(self):
+        return self.load()
+
+
+def packed(seed, table=TABLE):
+    images = pixels(seed)
+    about = {"images": "real cells", "classes": ["A"], "fingerprint": fingerprint_cells(images, table)}
+    return Cells(images, table, about)
+
+
 @pytest.fixture
 def catalog(tmp_path):
     """What a finished study leaves."""
-    cells = MemoryMap(filepath=str(tmp_path / "cells.npy"))
-    cells.save(cells_of(0))
     lineage = {
         "identity": "m",
         "best_epoch": 1,
-        "cells_fingerprint": fingerprint_cells(cells_of(0), TABLE),
+        "cells_fingerprint": packed(0).fingerprint,
         "training_cells_fingerprint": training_cells_fingerprint(TABLE),
         "training_people": ["P"],
         "training_cells": [],
+        "class_names": ["A"],
     }
-    (tmp_path / "ddpm").mkdir()
-    (tmp_path / "ddpm/lineage.json").write_text(json.dumps(lineage | {"sha256": {}}))
-    table = pd.DataFrame({"model_identity": ["m"] * 2, "training_people_hash": [fingerprint_names(["P"])] * 2})
-    synthetic_lineage = JSONDataset(filepath=str(tmp_path / "lineage.json"))
-    synthetic_lineage.save(lineage)
-    given = {
-        "cell_table": TABLE,
-        "dataset_summary": {"fingerprint": lineage["cells_fingerprint"]},
-        "ddpm": tmp_path / "ddpm",
-        "training_plan": lineage | {"best_epoch": None},
-        "synthetic_cells": cells_of(2)[:2],
-        "synthetic_table": table,
-    }
-    held = {name: MemoryDataset(value, copy_mode="assign") for name, value in given.items()}
-    return DataCatalog(held | {"cells": cells, "synthetic_lineage": synthetic_lineage})
+    table = pd.DataFrame(
+        {"label": "A", "model_identity": ["m"] * 2, "training_people_hash": [fingerprint_names(["P"])] * 2}
+    )
+    catalog = DataCatalog(
+        {
+            "cells": PackedCells(filepath=str(tmp_path / "cells.npy")),
+            "synthetic_cells": SyntheticCells(filepath=str(tmp_path / "synthetic_cells.npy")),
+            "ddpm": Lineages(lineage),
+            "training_plan": MemoryDataset(lineage | {"best_epoch": None}, copy_mode="assign"),
+        }
+    )
+    catalog["cells"].save(packed(0))
+    catalog["synthetic_cells"].save(Cells.of_model(pixels(2)[:2], table, lineage))
+    return catalog
 
 
 def enter(catalog, name, hooks=None):
     """Come to the door of a node with what the catalog has for it."""
-    given = {each: catalog[each].load() for each in (OF_CELLS | OF_MODELS) & set(NODES[name].inputs)}
-    (hooks or LineageHooks()).before_node_run(catalog, given)
+    inputs = (OF_CELLS | OF_MODELS) & set(NODES[name].inputs)
+    given = {each: catalog[each].load() for each in inputs - {"comparison"}}
+    if "comparison" in inputs:
+        study, generated = catalog["cells"].load(), catalog["synthetic_cells"].load()
+        given["comparison"] = SimpleNamespace(study=study, generated=generated)
+    (hooks or LineageHooks()).before_node_run(given)
 
 
 @pytest.mark.parametrize("name", NODES)
@@ -91,36 +107,21 @@ def test_there_are_such_nodes():
 @pytest.mark.parametrize("change", ["pixels", "split"])
 @pytest.mark.parametrize("name", JOINING)
 def test_cells_that_the_model_has_not_trained_on_pass_no_door(catalog, name, change):
-    table = TABLE.copy()
-    if change == "pixels":
-        catalog["cells"].save(cells_of(1))
-    else:
-        table["split"] = table["split"].to_numpy()[::-1]
-    catalog["cell_table"] = MemoryDataset(table)
-    summary = {"fingerprint": fingerprint_cells(catalog["cells"].load(), table)}
-    catalog["dataset_summary"] = MemoryDataset(summary)
+    table = TABLE.assign(split=TABLE["split"].to_numpy()[::-1]) if change == "split" else TABLE
+    catalog["cells"].save(packed(int(change == "pixels"), table))
     with pytest.raises(UserError, match="model m trained on other cells"):
         enter(catalog, name)
 
 
 @pytest.mark.parametrize("name", SAMPLING)
 def test_sampling_asks_for_no_cells(catalog, name):
-    catalog["cells"].save(cells_of(1))
+    catalog["cells"].save(packed(1))
     enter(catalog, name)
-
-
-@pytest.mark.parametrize("name", [name for name, node in NODES.items() if "synthetic_table" in node.inputs])
-def test_synthetic_cells_and_the_lineage_of_another_model_pass_no_door(catalog, name):
-    lineage = catalog["synthetic_lineage"].load()
-    catalog["synthetic_lineage"].save(lineage | {"identity": "other"})
-    with pytest.raises(UserError, match="synthetic_lineage is of"):
-        enter(catalog, name)
 
 
 def test_a_validation_is_refused_before_any_work(catalog):
     LineageHooks().before_pipeline_run(FLOWS["validation"], catalog)
-    lineage = json.loads((catalog["ddpm"].load() / "lineage.json").read_text())
-    (catalog["ddpm"].load() / "lineage.json").write_text(json.dumps(lineage | {"best_epoch": 2}))
+    catalog["ddpm"] = Lineages(catalog["ddpm"].load() | {"best_epoch": 2})
     with pytest.raises(ClickException, match="ddpm is training m, epoch 2, but the synthetic cells are by m, epoch 1"):
         LineageHooks().before_pipeline_run(FLOWS["validation"], catalog)
 
@@ -129,18 +130,27 @@ def test_cells_packed_by_another_command_during_a_run_pass_no_door(catalog):
     hooks = LineageHooks()
     hooks.before_pipeline_run(FLOWS["folds"], catalog)
     enter(catalog, "folds.judge_protocols", hooks)
-    catalog["cells"].save(cells_of(1))
+    catalog["cells"].save(packed(1))
     with pytest.raises(UserError, match="packed or split anew while this run was at work"):
         enter(catalog, "folds.draw_mistakes", hooks)
-    with pytest.raises(ClickException, match="dataset_summary of"):  # the next run begins with them
-        hooks.before_pipeline_run(FLOWS["folds"], catalog)
+
+
+def test_files_of_different_runs_are_refused_by_whoever_reads_them(catalog, tmp_path):
+    other = tmp_path / "other"
+    PackedCells(filepath=str(other / "cells.npy")).save(packed(1))
+    (other / "cells.npy").replace(tmp_path / "cells.npy")
+    with pytest.raises(ClickException, match="dataset_summary of"):
+        LineageHooks().before_pipeline_run(FLOWS["folds"], catalog)
+    lineage = tmp_path / "synthetic_lineage.json"
+    lineage.write_text(json.dumps(json.loads(lineage.read_text()) | {"identity": "other"}))
+    with pytest.raises(DatasetError, match="synthetic_lineage is of"):
+        catalog["synthetic_cells"].load()
 
 
 def test_pixels_are_read_once_a_run(catalog, monkeypatch):
     read = []
-    monkeypatch.setattr(lineage_hooks, "fingerprint_cells", lambda *given: read.append(1) or fingerprint_cells(*given))
-    hooks = LineageHooks()
-    hooks.before_pipeline_run(FLOWS["validation"], catalog)
-    for node in FLOWS["validation"].nodes:
-        enter(catalog, node.name, hooks)
+    monkeypatch.setattr(entries, "fingerprint_cells", lambda *given: read.append(1) or fingerprint_cells(*given))
+    catalog["cells"].save(packed(3))  # of which nobody knows the fingerprint yet
+    for _ in range(3):
+        catalog["cells"].load()
     assert len(read) == 1

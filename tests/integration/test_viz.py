@@ -103,11 +103,11 @@ def test_cells_show_themselves(page):
 
 
 def test_a_table_shows_its_first_rows(page, project):
-    table = open_node(page, "cell_table").locator("table")
-    cells = pd.read_parquet(project.folder / "data/03_primary/cell_table.parquet")
+    table = open_node(page, "predictions").locator("table")
+    predictions = pd.read_parquet(project.folder / "data/07_model_output/predictions.parquet")
     table.locator("td").first.wait_for()
-    assert table.locator("th").all_text_contents() == list(cells.columns)
-    assert table.locator("tr td:first-child").all_text_contents() == list(cells.iloc[:20, 0])
+    assert table.locator("th").all_text_contents() == list(predictions.columns)
+    assert table.locator("tr td:first-child").all_text_contents() == list(predictions.iloc[:20, 0])
 
 
 def test_numbers_show_themselves(page):

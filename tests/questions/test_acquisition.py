@@ -121,7 +121,7 @@ def test_a_factor_of_the_person_must_carry_over_to_others():
         unit, truth = unseen["person"].to_numpy(dtype=str), (unseen["label"] == ILL).to_numpy()
         unseen["day"] = unseen["person"].str[1:].astype(float)
         score, fold = factors._scores(unseen[["day"]].to_numpy(), truth, unit, 0)
-        aucs.append(factors._ordered(score, truth, fold, unit, np.ones((1, len(unit))), 0.95)[0])
+        aucs.append(factors._ordered(score, truth, fold, unit, np.ones((1, len(unit))), Bootstrap(1, 0.95, rng))[0])
     assert abs(np.mean(aucs) - 0.5) < 0.06
     found = explained(unseen, side(rng), synthetic_side(rng, 100), 100)
     reason = rows(found.untestable, factor="day", target="positive class", scope="within person")["reason"].item()
@@ -148,8 +148,9 @@ def test_pairs_are_ordered_as_the_library_says():
     rng = np.random.default_rng(4)
     unit, truth = rng.integers(12, size=200).astype(str), rng.random(200) < 0.4
     score, fold = rng.integers(0, 9, 200) + truth, np.zeros(200, dtype=int)
-    weight = Bootstrap(50, 0.95, rng).weights(unit)
-    auc, low, high = factors._ordered(score, truth, fold, unit, weight, 0.9)
+    bootstrap = Bootstrap(50, 0.9, rng)
+    weight = bootstrap.weights(unit)
+    auc, low, high = factors._ordered(score, truth, fold, unit, weight, bootstrap)
     assert auc == pytest.approx(roc_auc_score(truth, score))
     drawn = [roc_auc_score(truth, score, sample_weight=row) for row in weight]
     assert (low, high) == pytest.approx(np.quantile(drawn, [0.05, 0.95]))
@@ -159,11 +160,11 @@ def test_pairs_are_ordered_as_the_library_says():
     pairs = np.array([truth[own].sum() * (~truth[own]).sum() for own in people])
     times = np.vstack([np.ones(12), np.stack([weight[:, own][:, 0] for own in people], axis=1)])
     expected = times @ (areas * pairs) / (times @ pairs)
-    within = factors._ordered(score, truth, None, unit, weight, 0.9)
+    within = factors._ordered(score, truth, None, unit, weight, bootstrap)
     assert within == pytest.approx((expected[0], *np.quantile(expected[1:], [0.05, 0.95])))
     shifted = score + 100 * (fold := rng.integers(0, 3, 200))  # scores of other folds do not compare
-    score_only = factors._ordered(score, truth, fold, unit, weight, 0.9)
-    assert factors._ordered(shifted, truth, fold, unit, weight, 0.9) == score_only
+    score_only = factors._ordered(score, truth, fold, unit, weight, bootstrap)
+    assert factors._ordered(shifted, truth, fold, unit, weight, bootstrap) == score_only
 
 
 def test_errors_alone_are_explained_as_among_the_other_targets():

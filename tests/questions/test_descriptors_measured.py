@@ -211,14 +211,15 @@ def test_the_same_seed_gives_the_same_numbers():
 def test_what_cannot_be_compared_is_refused():
     rng = np.random.default_rng(12)
     described, cells = sides(rng)
+    bootstrap = Bootstrap(100, 0.95, rng)
     for function in (distance_tests, associations):
         with pytest.raises(UserError, match="0 synthetic cells of class 'ill'"):
-            function(described, cells | {"synthetic": cells["synthetic"].assign(label="healthy")}, 100, 0.95, rng)
+            function(described, cells | {"synthetic": cells["synthetic"].assign(label="healthy")}, bootstrap)
         with pytest.raises(UserError, match="labelled"):
-            function(described, cells | {"real": cells["real"].iloc[1:]}, 100, 0.95, rng)
+            function(described, cells | {"real": cells["real"].iloc[1:]}, bootstrap)
         broken = described["floor"].assign(hue=np.nan)
         with pytest.raises(UserError, match="missing values"):
-            function(described | {"floor": broken}, cells, 100, 0.95, rng)
+            function(described | {"floor": broken}, cells, bootstrap)
     few = {name: table.assign(person=name) for name, table in cells.items()}
     with pytest.raises(UserError, match="of 2 people"):
         distance_tests(described, few, Bootstrap(100, 0.95, rng))

@@ -150,7 +150,7 @@ def explained(rng, trained, masks, inside, units=None, label="ill"):
     units = np.arange(count).astype(str) if units is None else units
     cells = np.zeros((count, 3, *masks.shape[1:]), dtype=np.uint8)
     noise = rng.normal(size=masks.shape)
-    return ExplainedCells(cells, inside, masks, trained, noise, np.full(count, label), units)
+    return ExplainedCells(cells, inside, masks, trained, noise, np.full(count, label), units, np.arange(count))
 
 
 def ratios(side, resamples=200, seed=0):

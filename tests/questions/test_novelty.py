@@ -15,6 +15,8 @@ from malaria_diffusion.questions.privacy.novelty import PLANTED, matched_draws, 
 from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.nearest import dihedral, pixel_vectors
 
+from ..toys import toy
+
 SIZE = 16
 RESAMPLES = 400
 
@@ -46,7 +48,9 @@ def divide(cells, table, sizes, rng):
 
 
 def audit(rng, embeddings=None, **sides):
-    return privacy_audit(embeddings=embeddings or {}, bootstrap=Bootstrap(RESAMPLES, 0.95, rng))
+    synthetic = toy(sides["synthetic"], pd.DataFrame({"label": sides["labels"]}))
+    members, unseen = toy(sides["members"], sides["member_table"]), toy(sides["unseen"], sides["unseen_table"])
+    return privacy_audit(synthetic, members, unseen, embeddings or {}, Bootstrap(RESAMPLES, 0.95, rng))
 
 
 def toy_sides(seed, people=20, each=20, sizes=(80, 80)):

@@ -1,6 +1,7 @@
 """What arms hold, and what they are worth: nested people, equal parts, paired gains."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,8 @@ from malaria_diffusion.questions.utility.measure import EPOCHS, cells_per_epoch,
 from malaria_diffusion.questions.utility.small_ddpm import cells_of_small_ddpm, small_training
 from malaria_diffusion.questions.utility.trials import Arm, Trial, rows_of_share, training_set, trials
 from malaria_diffusion.statistics.bootstrap import Bootstrap
+
+from ..toys import toy
 
 
 def people(infected=20, healthy=10, cells=10):
@@ -239,7 +242,7 @@ def test_a_judged_trial_is_not_judged_again(tmp_path, monkeypatch):
 
     def run(table):
         trial = Trial(Arm.REAL, 1.0, 3)
-        return run_trial(trial, given, cells, table, ["ill", "well"], "ill", CLASSIFIER, tmp_path, None)
+        return run_trial(trial, given, toy(cells, table), "ill", CLASSIFIER, tmp_path, None)
 
     first, again = run(table), run(table)
     pd.testing.assert_frame_equal(first, again)
@@ -305,7 +308,8 @@ def test_a_small_ddpm_is_trained_once_on_its_people_alone(tmp_path, monkeypatch)
     training = small_training(TRAINING, 32, 64, 2, seed=0)
 
     def generate(data):
-        return cells_of_small_ddpm(data, process, network, training, sampling, labels, tmp_path)
+        like = SimpleNamespace(process=process, network=network)
+        return cells_of_small_ddpm(data, like, training, sampling, labels, tmp_path)
 
     first = generate(data)
     assert first.shape == (5, 3, 8, 8)

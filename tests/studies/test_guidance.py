@@ -6,37 +6,41 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from malaria_diffusion.diffusion import sampling
 from malaria_diffusion.diffusion.config import SamplingParameters
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.studies.guidance import choose_guidance, guidance_table
+
+from ..toys import toy
 
 SAMPLING = SamplingParameters(
     count=1, seed=0, solver="ancestral", evaluations=None, variance="beta", clipping="static", guidance=1,
     batch_size=8, precision="float32", device="cpu",
 )  # fmt: skip
-LABELS = np.repeat([0, 1], 100)
+LABELS, CLASSES = np.repeat([0, 1], 100), ["bright", "dark"]
 
 
 def images(rng, labels, contrast=40.0):
-    """Noise, darker in class 0."""
-    level = np.array([80, 160])[labels].reshape(-1, 1, 1, 1)
+    """Noise, darker in class 1."""
+    level = np.array([160, 80])[labels].reshape(-1, 1, 1, 1)
     return (level + contrast * rng.normal(size=(len(labels), 3, 8, 8))).clip(0, 255).astype(np.uint8)
 
 
 def fake_model(null_class=2, guide="early"):
-    lineage = SimpleNamespace(null_class=null_class, size=8, class_names=["dark", "bright"], grey=False)
-    return SimpleNamespace(network=None, diffusion=None, lineage=lineage, guide=guide)
+    lineage = SimpleNamespace(null_class=null_class, class_names=CLASSES)
+    return SimpleNamespace(lineage=lineage, guide=guide, sample=None)
+
+
+def cells_of(pictures, labels=LABELS):
+    return toy(pictures, pd.DataFrame({"label": np.array(CLASSES)[labels]}), classes=CLASSES)
 
 
 @pytest.fixture
-def table(monkeypatch):
+def table():
     """Scales that are right (1), ignore the class (2), are too even (3), or draw one image over and over (6)."""
     asked = []
 
-    def sample(network, diffusion, labels, size, parameters, null_class, grey, guide):
-        assert guide == "early"
-        asked.append((parameters.guidance, parameters.seed, null_class))
+    def sample(labels, parameters):
+        asked.append((parameters.guidance, parameters.seed))
         rng = np.random.default_rng(parameters.seed)
         match parameters.guidance:
             case 2:
@@ -47,12 +51,11 @@ def table(monkeypatch):
                 return images(rng, np.array([0, 1]))[labels]
         return images(rng, labels)
 
-    monkeypatch.setattr(sampling, "sample", sample)
-    rng = np.random.default_rng(5)
-    found = guidance_table(
-        fake_model(), [1, 2, 3, 6], LABELS, SAMPLING, images(rng, LABELS), LABELS, images(rng, LABELS.repeat(3))
-    )
-    assert asked == [(scale, 0, 2) for scale in (1, 2, 3, 6)]
+    model, rng = fake_model(), np.random.default_rng(5)
+    model.sample = sample
+    val, typical = cells_of(images(rng, LABELS)), images(rng, LABELS.repeat(3))
+    found = guidance_table(model, [1, 2, 3, 6], LABELS, SAMPLING, val, typical)
+    assert asked == [(scale, 0) for scale in (1, 2, 3, 6)]
     return found.set_index("guidance", drop=False)
 
 
@@ -93,17 +96,17 @@ def test_nothing_is_chosen_by_nothing(table):
 def test_without_label_dropout_or_a_guide_there_is_nothing_to_choose():
     cells = images(np.random.default_rng(0), LABELS)
     with pytest.raises(UserError, match=r"diffusion\.training\.label_dropout.*guide_epochs"):
-        guidance_table(fake_model(None, None), [1, 2], LABELS, SAMPLING, cells, LABELS, cells)
+        guidance_table(fake_model(None, None), [1, 2], LABELS, SAMPLING, cells_of(cells), cells)
 
 
 @pytest.mark.parametrize("scales", [[], [0.5], [1, np.nan]])
 def test_impossible_scales_are_refused(scales):
     cells = images(np.random.default_rng(0), LABELS)
     with pytest.raises(UserError, match="scales of guidance"):
-        guidance_table(fake_model(), scales, LABELS, SAMPLING, cells, LABELS, cells)
+        guidance_table(fake_model(), scales, LABELS, SAMPLING, cells_of(cells), cells)
 
 
 def test_a_class_without_validation_cells_is_named():
     cells = images(np.random.default_rng(0), LABELS)
-    with pytest.raises(UserError, match="'bright'"):
-        guidance_table(fake_model(), [1], LABELS, SAMPLING, cells[:100], LABELS[:100], cells)
+    with pytest.raises(UserError, match="'dark'"):
+        guidance_table(fake_model(), [1], LABELS, SAMPLING, cells_of(cells[:100], LABELS[:100]), cells)

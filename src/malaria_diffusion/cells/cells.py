@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from malaria_diffusion.cells.errors import CellsError
 from malaria_diffusion.cells.split import training_rows
 
 Part = Literal["train", "val", "test", "audit"]
@@ -29,6 +30,9 @@ class Cells:
         about: What all have in common: see `summary.summarise` of packed cells, `of_model` of generated ones.
         lineage: Of the model that generated them, see `diffusion.model.Lineage`; None of packed cells.
         rows: Where these cells are in the set, (N,); None: they are all of it.
+
+    Raises:
+        CellsError: images and rows of the table differ in number.
     """
 
     images: NDArray[np.uint8]
@@ -42,6 +46,10 @@ class Cells:
         """Generated cells: their images, table and the lineage of their model."""
         about = {"images": "synthetic cells", "classes": lineage["class_names"], "grey": lineage.get("grey", False)}
         return cls(images, table, about, lineage)
+
+    def __post_init__(self) -> None:
+        if (rows := len(self.images) if self.rows is None else len(self.rows)) != len(self.table):
+            raise CellsError(f"every cell needs one row of the table, found {rows} cells and {len(self.table)} rows")
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Cells:
         """Itself, as nothing of it is changed; Kedro would copy all pixels for every node."""

@@ -76,14 +76,13 @@ class PackedCells(_CellsDataset):
             UserError: they do not.
         """
         images, table = np.load(self._filepath, mmap_mode="r"), pd.read_parquet(self.paths[1])
-        cells = Cells(images, table, self.facts())
-        state = self._filepath.stat()
+        about, state = self.facts(), self._filepath.stat()
         names = fingerprint_json(table[["label", "name"]].to_dict("list"))
         key = (state.st_ino, state.st_mtime_ns, state.st_size, names)
         if key not in self._fingerprints:
             self._fingerprints[key] = fingerprint_cells(images, table)
-        check_summary(cells.about, self._fingerprints[key])
-        return cells
+        check_summary(about, self._fingerprints[key])
+        return Cells(images, table, about)
 
     def save(self, data: Cells) -> None:
         """Move the file of a memory map into place, or write another array; all files appear together."""

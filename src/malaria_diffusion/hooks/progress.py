@@ -105,15 +105,16 @@ def closing_lines(
     """
     lines = [f"Done in {_duration(seconds)}."]
     lines += [f"  made     {line}" for line in _made(made, catalog) or ["nothing"]]
-    if "dataset_summary" in made:
-        lines.append(f"  classes  {counted(catalog.load('dataset_summary')['cells_by_class'])}")
+    if "cells" in made:
+        packed: Any = catalog["cells"]
+        lines.append(f"  classes  {counted(packed.facts()['cells_by_class'])}")
     lines += [f"  time     {line}" for line in _times(steps_seconds, seconds)]
     if "summary" in made:
         lines += ["", *_numbers(catalog.load("summary")["headlines"])]
     env = f" --env {run_params['env']}" if run_params.get("env") else ""
     lines.append("")
     if "report" in made:
-        lines.append(f"  report   {_place(catalog, 'report')}   (open it in a browser)")
+        lines.append(f"  report   {_places(catalog, 'report')[0]}   (open it in a browser)")
     lines.append(f"  runs     kedro mlflow ui{env}")
     if run := mlflow.last_active_run():
         lines.append(f"  this run {_address(run, ui)}   ({run.info.run_name})")
@@ -126,8 +127,8 @@ def closing_lines(
 
 def _made(names: set[str], catalog: DataCatalog) -> list[str]:
     """The files that were written, folder by folder."""
-    written = {_place(catalog, name) for name in names if not isinstance(catalog.get(name), MemoryDataset)}
-    paths = sorted(place.rpartition("/") for place in written if place)  # a PurePath would halve the // of a URL
+    written = {place for name in names for place in _places(catalog, name)}
+    paths = sorted(place.rpartition("/") for place in written)  # a PurePath would halve the // of a URL
     lines = []
     for folder, files in groupby(paths, lambda parts: parts[0]):
         within = [name for _, _, name in files]
@@ -173,11 +174,13 @@ def _duration(seconds: float) -> str:
     return " ".join(f"{count} {unit}" for count, unit in parts if count) or "less than a second"
 
 
-def _place(catalog: DataCatalog, name: str) -> str | None:
-    dataset = catalog.get(name)
-    described = dataset._describe() if dataset else {}
+def _places(catalog: DataCatalog, name: str) -> list[str]:
+    """The files of an entry, from the working directory."""
+    entry: Any = catalog.get(name)
+    described = {} if entry is None or isinstance(entry, MemoryDataset) else entry._describe()
     if "filepath" not in described:
-        return None
+        return []
     protocol = described.get("protocol", "file")
     prefix = "" if protocol == "file" else f"{protocol}://"
-    return prefix + str(described["filepath"]).removeprefix(f"{Path.cwd()}/")
+    paths = getattr(entry, "paths", [described["filepath"]])
+    return [prefix + str(path).removeprefix(f"{Path.cwd()}/") for path in paths]

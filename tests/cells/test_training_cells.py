@@ -3,7 +3,7 @@
 import pandas as pd
 
 from malaria_diffusion.cells.fingerprint import fingerprint_names
-from malaria_diffusion.pipelines.training_data import training_cells_fingerprint
+from malaria_diffusion.cells.split import training_cells_fingerprint
 
 
 def table(splits: dict[str, str]) -> pd.DataFrame:
