@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 
 from malaria_diffusion.cells.split import training_rows
 from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.classifier.data import ClassifierData
 from malaria_diffusion.classifier.predictor import predict
 from malaria_diffusion.classifier.sandbox import private_ultralytics
 from malaria_diffusion.classifier.trainer import train_classifier
@@ -54,7 +55,7 @@ def main() -> None:
         parameters = settings(arguments, seed)
         runs = {
             "ours": lambda p=parameters, at=arguments.work / f"ours-{seed}": train_classifier(
-                cells, labels, names, rows["train"], rows["val"], p, at
+                ClassifierData(cells, labels, names, rows["train"], rows["val"]), p, at
             )[0],
             "ultralytics": lambda p=parameters, at=arguments.work / f"theirs-{seed}": train_theirs(folder, p, at),
         }

@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 
 from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.classifier.cross_validation import Fold, person_folds
+from malaria_diffusion.classifier.data import ClassifierData
 from malaria_diffusion.classifier.predictor import load_predictor
 from malaria_diffusion.classifier.trainer import train_classifier
 from malaria_diffusion.files import whole, write_array
@@ -123,7 +124,7 @@ def classify(
     for fold in folds:
         digest = hashlib.sha256(np.ascontiguousarray(cells[fold.test])).hexdigest()[:16]
         checkpoint, _ = train_classifier(
-            cells, labels, names, fold.train, fold.val, parameters, arguments.work, weights
+            ClassifierData(cells, labels, names, fold.train, fold.val), parameters, arguments.work, weights
         )
         for views, parts in found.items():
             judged = checkpoint.with_name(f"{checkpoint.stem}, {views}, {digest}.npy")

@@ -1,4 +1,4 @@
-"""The base of all errors that a user can mend."""
+"""The base of all errors that a user can fix."""
 
 
 class UserError(ValueError):

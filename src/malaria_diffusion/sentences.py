@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from malaria_diffusion.errors import UserError
 
-MENDS = {
+REMEDIES = {
     errno.ENOSPC: "free space there",
     errno.EDQUOT: "free space there, or ask for more",
     errno.EACCES: "let this user read and write there",
@@ -26,7 +26,7 @@ MENDS = {
     errno.ENAMETOOLONG: "choose a shorter name",
 }
 # of an MLflow that worked when the run began
-MLFLOW_MENDS = {
+MLFLOW_REMEDIES = {
     r"database is locked": "end what else uses the database",
     r"database or disk is full": "free space there",
     r"readonly database|disk I/O error|unable to open database": "let this user read and write there",
@@ -35,19 +35,19 @@ MLFLOW_MENDS = {
 
 
 def sentence(error: BaseException) -> str | None:
-    """What to tell the user of an error; None for one that only the project's authors can mend."""
+    """What to tell the user of an error; None for one that only the project's authors can fix."""
     while isinstance(error, DatasetError) and error.__cause__:  # the catalog wraps what its entries raise
         error = error.__cause__
     if isinstance(error, UserError):
         return str(error)
     again = "and give the same command again; what was finished before is as it was"
     if isinstance(error, MlflowException):
-        for found, mend in MLFLOW_MENDS.items():
+        for found, remedy in MLFLOW_REMEDIES.items():
             if reason := re.search(found, str(error)):
-                return f"MLflow cannot keep what this run tells it, found {reason[0]!r}: {mend}, {again}"
-    if (number := _errno(error)) in MENDS:
+                return f"MLflow cannot keep what this run tells it, found {reason[0]!r}: {remedy}, {again}"
+    if (number := _errno(error)) in REMEDIES:
         place = getattr(error, "filename", None) or "a file of this run"
-        return f"{place}: could not be used, found {os.strerror(number)!r}; {MENDS[number]}, {again}"
+        return f"{place}: could not be used, found {os.strerror(number)!r}; {REMEDIES[number]}, {again}"
     return None
 
 

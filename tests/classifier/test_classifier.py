@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.classifier.data import ClassifierData
 from malaria_diffusion.classifier.predictor import load_predictor, predict
 from malaria_diffusion.classifier.sandbox import private_ultralytics
 from malaria_diffusion.classifier.trainer import resolve_weights, train_classifier
@@ -57,7 +58,9 @@ def toy() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def trained(toy, tmp_path_factory) -> tuple[Path, pd.DataFrame]:
-    return train_classifier(*toy, NAMES, TRAIN, VAL, parameters(epochs=12), tmp_path_factory.mktemp("run"))
+    return train_classifier(
+        ClassifierData(*toy, NAMES, TRAIN, VAL), parameters(epochs=12), tmp_path_factory.mktemp("run")
+    )
 
 
 def test_a_separable_problem_is_learned(toy, trained):
@@ -78,9 +81,9 @@ def test_the_checkpoint_kept_has_the_best_validation_accuracy(toy, trained):
 def test_the_last_epoch_is_kept_if_asked_for_without_training_again(toy, tmp_path):
     labels = toy[1].copy()
     labels[VAL] = 1 - labels[VAL]  # the more is learned, the worse it gets
-    best, history = train_classifier(toy[0], labels, NAMES, TRAIN, VAL, parameters(epochs=12), tmp_path)
+    best, history = train_classifier(ClassifierData(toy[0], labels, NAMES, TRAIN, VAL), parameters(epochs=12), tmp_path)
     asked = parameters(epochs=12, kept_epoch="last")
-    last, again = train_classifier(toy[0], labels, NAMES, TRAIN, VAL, asked, tmp_path)
+    last, again = train_classifier(ClassifierData(toy[0], labels, NAMES, TRAIN, VAL), asked, tmp_path)
     pd.testing.assert_frame_equal(history, again)
     losses = []
     for checkpoint in (best, last):
@@ -110,7 +113,7 @@ def test_ultralytics_own_predictor_agrees(toy, trained):
 
 def test_the_same_seed_gives_the_same_history(toy, tmp_path):
     histories = [
-        train_classifier(*toy, NAMES, TRAIN, VAL, parameters(seed=seed), tmp_path / str(run))[1]
+        train_classifier(ClassifierData(*toy, NAMES, TRAIN, VAL), parameters(seed=seed), tmp_path / str(run))[1]
         for run, seed in enumerate((1, 1, 2))
     ]
     pd.testing.assert_frame_equal(histories[0], histories[1], check_exact=True)
@@ -125,7 +128,7 @@ def test_the_live_optimizer_is_what_the_parameters_say(toy, tmp_path, optimizer,
         lambda live, args, kwargs: steps.append((type(live).__name__, [dict(group) for group in live.param_groups]))
     )
     try:
-        _, history = train_classifier(*toy, NAMES, TRAIN, VAL, chosen, tmp_path)
+        _, history = train_classifier(ClassifierData(*toy, NAMES, TRAIN, VAL), chosen, tmp_path)
     finally:
         hook.remove()
     assert len(steps) == 2 * 64 / 8  # a step per batch: nothing is accumulated
@@ -152,7 +155,7 @@ def test_the_learning_rate_rises_from_zero_and_falls(toy, tmp_path):
         lambda live, args, kwargs: rates.append([g["lr"] for g in live.param_groups])
     )
     try:
-        train_classifier(*toy, NAMES, TRAIN, VAL, parameters(epochs=3, warmup_epochs=1), tmp_path)
+        train_classifier(ClassifierData(*toy, NAMES, TRAIN, VAL), parameters(epochs=3, warmup_epochs=1), tmp_path)
     finally:
         hook.remove()
     assert (np.ptp(rates, axis=1) == 0).all()  # biases warm up like the rest
@@ -164,9 +167,9 @@ def test_the_learning_rate_rises_from_zero_and_falls(toy, tmp_path):
 def test_augmented_cells_are_whole_cells_mirrored(toy):
     with private_ultralytics():
         from malaria_diffusion.classifier.augmentation import augment, prepare
-        from malaria_diffusion.classifier.yolo import CellData, CellDataset
+        from malaria_diffusion.classifier.yolo import CellDataset
 
-    cells = CellDataset(CellData(*toy, tuple(NAMES), TRAIN, VAL), TRAIN, parameters())
+    cells = CellDataset(ClassifierData(*toy, tuple(NAMES), TRAIN, VAL), TRAIN, parameters())
     batch = cells.__getitems__(list(range(64)))
     seen = augment(prepare(batch["img"], 32), batch["flips"], batch["gains"])
     kinds = set()
@@ -180,11 +183,13 @@ def test_augmented_cells_are_whole_cells_mirrored(toy):
 def test_a_tint_multiplies_channels_and_leaves_black_black(toy):
     with private_ultralytics():
         from malaria_diffusion.classifier.augmentation import augment, prepare
-        from malaria_diffusion.classifier.yolo import CellData, CellDataset
+        from malaria_diffusion.classifier.yolo import CellDataset
 
     images, labels = toy[0].copy(), toy[1]
     images[:, :, :8] = 0
-    cells = CellDataset(CellData(images, labels, tuple(NAMES), TRAIN, VAL), TRAIN, parameters(flips=False, colour=0.2))
+    cells = CellDataset(
+        ClassifierData(images, labels, tuple(NAMES), TRAIN, VAL), TRAIN, parameters(flips=False, colour=0.2)
+    )
     batch = cells.__getitems__(list(range(64)))
     plain = prepare(batch["img"], 32)
     seen = augment(plain, batch["flips"], batch["gains"])
@@ -208,7 +213,9 @@ def computed_in(toy, folder: Path, **changes) -> set[torch.dtype]:
 
     hook = torch.nn.modules.module.register_module_forward_hook(look)
     try:
-        checkpoint, history = train_classifier(*toy, NAMES, TRAIN, VAL, parameters(epochs=1, **changes), folder)
+        checkpoint, history = train_classifier(
+            ClassifierData(*toy, NAMES, TRAIN, VAL), parameters(epochs=1, **changes), folder
+        )
     finally:
         hook.remove()
     assert str(next(iter(seen))) == f"torch.{history.attrs['effective']['precision']}"
@@ -227,7 +234,7 @@ def test_a_precision_that_the_device_lacks_is_refused(toy, tmp_path, monkeypatch
         from malaria_diffusion.classifier import yolo
     monkeypatch.setattr(yolo, "resolve_device", lambda name: torch.device("mps"))
     with pytest.raises(UserError, match=r"validation\.classifier\.precision` is bfloat16, which mps"):
-        train_classifier(*toy, NAMES, TRAIN, VAL, parameters(precision="bfloat16"), tmp_path)
+        train_classifier(ClassifierData(*toy, NAMES, TRAIN, VAL), parameters(precision="bfloat16"), tmp_path)
 
 
 @pytest.mark.parametrize("averaged", [True, False])
@@ -238,7 +245,7 @@ def test_eight_views_are_averaged_where_the_checkpoint_says_so(tmp_path, average
     cells[labels == 1, :, 16:] += 120
     # never valid together, but only a network that has not learned from the views tells them well apart
     asked = parameters(epochs=12, flips=False).model_copy(update={"test_time_augmentation": averaged})
-    checkpoint, _ = train_classifier(cells, labels, NAMES, TRAIN, VAL, asked, tmp_path)
+    checkpoint, _ = train_classifier(ClassifierData(cells, labels, NAMES, TRAIN, VAL), asked, tmp_path)
     one_view = load_predictor(checkpoint, test_time_augmentation=False)
     turned = [np.rot90(cells[:6], turns, (2, 3)) for turns in range(4)]
     each = np.array([one_view(view) for turn in turned for view in (turn, turn[..., ::-1])])
@@ -251,9 +258,9 @@ def test_eight_views_are_averaged_where_the_checkpoint_says_so(tmp_path, average
 
 def test_an_epoch_shows_each_cell_once_in_an_order_of_its_own(toy):
     with private_ultralytics():
-        from malaria_diffusion.classifier.yolo import CellData, CellDataset
+        from malaria_diffusion.classifier.yolo import CellDataset
 
-    cells = CellDataset(CellData(*toy, tuple(NAMES), TRAIN, VAL), TRAIN, parameters())
+    cells = CellDataset(ClassifierData(*toy, tuple(NAMES), TRAIN, VAL), TRAIN, parameters())
     orders = []
     for epoch in (0, 1, 0):
         cells.start_epoch(epoch)
@@ -264,7 +271,7 @@ def test_an_epoch_shows_each_cell_once_in_an_order_of_its_own(toy):
 
 
 def test_a_single_cell_left_over_is_skipped(toy, tmp_path):
-    _, history = train_classifier(*toy, NAMES, TRAIN[:33], VAL, parameters(epochs=1), tmp_path)
+    _, history = train_classifier(ClassifierData(*toy, NAMES, TRAIN[:33], VAL), parameters(epochs=1), tmp_path)
     assert history.images_seen.tolist() == [32]
 
 
@@ -283,14 +290,14 @@ def kill_in_epoch(epoch: int):
 @pytest.mark.parametrize("changes", [{}, {"colour": 0.1, "precision": "bfloat16"}])
 def test_a_killed_run_goes_on_where_it_was(toy, tmp_path, changes):
     asked = parameters(epochs=4, **changes)
-    whole = train_classifier(*toy, NAMES, TRAIN, VAL, asked, tmp_path / "whole")[1]
+    whole = train_classifier(ClassifierData(*toy, NAMES, TRAIN, VAL), asked, tmp_path / "whole")[1]
     with pytest.raises(Killed):
-        train_classifier(*toy, NAMES, TRAIN, VAL, asked, tmp_path / "run", on_epoch=kill_in_epoch(3))
+        train_classifier(ClassifierData(*toy, NAMES, TRAIN, VAL), asked, tmp_path / "run", on_epoch=kill_in_epoch(3))
     trained_on, records = [], []
     hook = register_optimizer_step_pre_hook(lambda live, args, kwargs: trained_on.append(live))
     try:
         checkpoint, history = train_classifier(
-            *toy, NAMES, TRAIN, VAL, asked, tmp_path / "run", on_epoch=records.append
+            ClassifierData(*toy, NAMES, TRAIN, VAL), asked, tmp_path / "run", on_epoch=records.append
         )
     finally:
         hook.remove()
@@ -307,7 +314,7 @@ def test_a_finished_run_is_not_trained_again(toy, trained):
     checkpoint, history = trained
     before, records = checkpoint.read_bytes(), []
     again = train_classifier(
-        *toy, NAMES, TRAIN, VAL, parameters(epochs=12), checkpoint.parents[2], on_epoch=records.append
+        ClassifierData(*toy, NAMES, TRAIN, VAL), parameters(epochs=12), checkpoint.parents[2], on_epoch=records.append
     )
     assert again[0] == checkpoint
     assert checkpoint.read_bytes() == before
@@ -320,7 +327,9 @@ def test_a_finished_run_is_not_trained_again(toy, trained):
 def test_another_run_is_not_resumed(toy, tmp_path, change):
     cells, labels = toy
     with pytest.raises(Killed):
-        train_classifier(cells, labels, NAMES, TRAIN, VAL, parameters(), tmp_path, on_epoch=kill_in_epoch(2))
+        train_classifier(
+            ClassifierData(cells, labels, NAMES, TRAIN, VAL), parameters(), tmp_path, on_epoch=kill_in_epoch(2)
+        )
     (last,) = tmp_path.rglob("last.pt")
     if change == "torn file":
         last.write_bytes(last.read_bytes()[:1000])
@@ -329,7 +338,7 @@ def test_another_run_is_not_resumed(toy, tmp_path, change):
     steps = []
     hook = register_optimizer_step_pre_hook(lambda live, args, kwargs: steps.append(live))
     try:
-        _, history = train_classifier(cells, labels, NAMES, TRAIN, VAL, chosen, tmp_path)
+        _, history = train_classifier(ClassifierData(cells, labels, NAMES, TRAIN, VAL), chosen, tmp_path)
     finally:
         hook.remove()
     assert len(steps) == 2 * 4
@@ -353,7 +362,12 @@ def test_initial_weights_fill_all_but_a_head_of_other_classes(toy, trained, tmp_
 
 def test_weights_of_another_architecture_are_refused(toy, trained, tmp_path):
     with pytest.raises(ValueError, match=r"does not hold a yolov8s-cls.*validation\.classifier\.architecture"):
-        train_classifier(*toy, NAMES, TRAIN, VAL, parameters(architecture="yolov8s-cls"), tmp_path, weights=trained[0])
+        train_classifier(
+            ClassifierData(*toy, NAMES, TRAIN, VAL),
+            parameters(architecture="yolov8s-cls"),
+            tmp_path,
+            weights=trained[0],
+        )
 
 
 class Payload:
@@ -369,7 +383,7 @@ def test_a_malicious_file_is_refused_and_does_not_run(toy, tmp_path, archive):
     file, trace = tmp_path / "weights.pt", tmp_path / "trace"
     torch.save({"model": Payload(trace)}, file, _use_new_zipfile_serialization=archive)
     with pytest.raises(ValueError, match=rf"{os.mkdir.__module__}\.mkdir" if archive else "cannot be read"):
-        train_classifier(*toy, NAMES, TRAIN, VAL, parameters(), tmp_path / "run", weights=file)
+        train_classifier(ClassifierData(*toy, NAMES, TRAIN, VAL), parameters(), tmp_path / "run", weights=file)
     with pytest.raises(ValueError, match=r"weights\.pt"):
         predict(file, toy[0])
     assert not trace.exists()
@@ -399,7 +413,7 @@ def test_a_diverging_run_ends_with_one_sentence(toy, tmp_path, monkeypatch):
     monkeypatch.setattr(v8ClassificationLoss, "__call__", diverging)
     said = r"in epoch 1 the training loss became nan, expected .*; lower `validation\.classifier\.learning_rate`"
     with pytest.raises(UserError, match=said):
-        train_classifier(*toy, NAMES, TRAIN, VAL, parameters(), tmp_path)
+        train_classifier(ClassifierData(*toy, NAMES, TRAIN, VAL), parameters(), tmp_path)
 
 
 def test_too_little_memory_ends_with_one_sentence(toy, tmp_path, monkeypatch):
@@ -411,7 +425,7 @@ def test_too_little_memory_ends_with_one_sentence(toy, tmp_path, monkeypatch):
 
     monkeypatch.setattr(CellTrainer, "preprocess_batch", full)
     with pytest.raises(UserError, match=r"takes more memory than cpu has; lower `validation\.classifier\.batch_size`"):
-        train_classifier(*toy, NAMES, TRAIN, VAL, parameters(), tmp_path)
+        train_classifier(ClassifierData(*toy, NAMES, TRAIN, VAL), parameters(), tmp_path)
 
 
 def test_weights_that_diverge_after_the_last_loss_of_an_epoch_are_found(toy, tmp_path):
@@ -425,7 +439,7 @@ def test_weights_that_diverge_after_the_last_loss_of_an_epoch_are_found(toy, tmp
     hook = register_optimizer_step_post_hook(diverging)
     try:
         with pytest.raises(UserError, match="in epoch 2 the validation loss became nan"):
-            train_classifier(*toy, NAMES, TRAIN, VAL, parameters(), tmp_path)
+            train_classifier(ClassifierData(*toy, NAMES, TRAIN, VAL), parameters(), tmp_path)
     finally:
         hook.remove()
 
@@ -474,9 +488,9 @@ def test_missing_weights_are_one_clear_sentence(tmp_path, monkeypatch, weights, 
     ],
 )
 def test_unfit_data_is_refused(toy, tmp_path, change, message):
-    data = {"cells": toy[0], "labels": toy[1], "train_rows": TRAIN, "val_rows": VAL} | change
+    data = ClassifierData(*toy, NAMES, TRAIN, VAL)._replace(**change)
     with pytest.raises(ValueError, match=message):
-        train_classifier(class_names=NAMES, parameters=parameters(), folder=tmp_path, **data)
+        train_classifier(data, parameters(), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -500,15 +514,15 @@ import numpy as np
 from PIL import Image
 pillows_open = Image.open
 from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.classifier.data import ClassifierData
 from malaria_diffusion.classifier.predictor import predict
 from malaria_diffusion.classifier.trainer import train_classifier
 assert not {"torch", "ultralytics"} & sys.modules.keys(), "importing the module is not cheap"
 cells = np.random.default_rng(0).integers(0, 256, (24, 3, 40, 40), dtype=np.uint8)
 parameters = ClassifierParameters.model_validate_json(sys.argv[1])
 rows = np.arange(24)
-checkpoint, _ = train_classifier(
-    cells, rows % 2, ["a", "b"], rows[:16], rows[16:], parameters, Path(sys.argv[2])
-)
+data = ClassifierData(cells, rows % 2, ["a", "b"], rows[:16], rows[16:])
+checkpoint, _ = train_classifier(data, parameters, Path(sys.argv[2]))
 predict(checkpoint, cells)
 assert Image.open is pillows_open, "Pillow now looks for a package before it says that bytes are no image"
 assert not {"mlflow", "wandb", "kedro"} & sys.modules.keys(), "an experiment tracker was imported"

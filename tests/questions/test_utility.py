@@ -225,7 +225,7 @@ def test_steps_are_equal_whatever_is_given():
 def test_a_judged_trial_is_not_judged_again(tmp_path, monkeypatch):
     trained, asked = [], []
 
-    def train(cells, labels, names, train_rows, val_rows, parameters, folder, weights):
+    def train(data, parameters, folder, weights):
         trained.append(parameters)
         (tmp_path / "run" / "weights").mkdir(parents=True, exist_ok=True)
         return tmp_path / "run" / "weights" / "best.pt", pd.DataFrame()

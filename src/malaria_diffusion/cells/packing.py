@@ -119,7 +119,7 @@ def _check_folders(source: ImageSource, entries: Sequence[Entry], follow_links: 
     for folder, refused in sorted(folders.items()):
         if refused is not None:
             raise CellsError(
-                f"{source.location}: folder {folder!r} may be a class and would be left out: {refused}; mend that, "
+                f"{source.location}: folder {folder!r} may be a class and would be left out: {refused}; fix that, "
                 "or remove the folder"
             )
     leaves = folders.keys() - {str(parent) for folder in folders for parent in PurePosixPath(folder).parents}

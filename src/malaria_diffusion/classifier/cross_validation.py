@@ -13,12 +13,13 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.classifier.data import ClassifierData
 from malaria_diffusion.classifier.metrics import prediction_table
 from malaria_diffusion.classifier.predictor import predict
 from malaria_diffusion.classifier.trainer import train_classifier
 from malaria_diffusion.errors import UserError
 
-# of the people who do not test, one in so many validates
+# of the remaining people, one in so many validates
 VAL_PARTS = 8
 
 
@@ -89,7 +90,7 @@ def judge(
     """
     names = cells.class_names
     checkpoint, _ = train_classifier(
-        cells.pixels, cells.classes, names, fold.train, fold.val, parameters, folder, weights, on_epoch
+        ClassifierData(cells.pixels, cells.classes, names, fold.train, fold.val), parameters, folder, weights, on_epoch
     )
     val, test = (
         prediction_table(part, predict(checkpoint, part.pixels, device=parameters.device), names, positive_class)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,25 @@ from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.errors import UserError
 
 HASHED_AT_ONCE = 4096  # cells; bounds the memory the fingerprint of a memory map takes
+
+
+class ClassifierData(NamedTuple):
+    """What there is to learn from.
+
+    Attributes:
+        cells: uint8, (N, 3, S, S), RGB; may be a memory map.
+        labels: (N,), the class of each cell, 0..len(class_names)-1.
+        class_names: The name of each class.
+        train_rows: Rows of `cells` to learn from, at least two.
+        val_rows: Rows that are judged after each epoch, none of them in `train_rows`; where the best epoch is kept they
+            choose it, by one view of each cell.
+    """
+
+    cells: NDArray[np.uint8]
+    labels: NDArray[np.integer]
+    class_names: Sequence[str]
+    train_rows: NDArray[np.integer]
+    val_rows: NDArray[np.integer]
 
 
 def check_cells(cells: NDArray[np.uint8]) -> None:
@@ -27,18 +47,13 @@ def check_cells(cells: NDArray[np.uint8]) -> None:
         )
 
 
-def check_data(
-    cells: NDArray[np.uint8],
-    labels: NDArray[np.integer],
-    class_names: Sequence[str],
-    train_rows: NDArray[np.integer],
-    val_rows: NDArray[np.integer],
-) -> None:
+def check_data(data: ClassifierData) -> None:
     """Make sure that something can be learned from these rows.
 
     Raises:
         UserError: arrays of the wrong type or shape, rows or labels out of range, rows in both sets.
     """
+    cells, labels, class_names, train_rows, val_rows = data
     check_cells(cells)
     if labels.shape != (len(cells),):
         raise UserError(f"The labels have shape {labels.shape}; expected one per cell, ({len(cells)},).")
@@ -56,16 +71,9 @@ def check_data(
         raise UserError(f"{shared} cells are in both train_rows and val_rows; a cell may be in only one of them.")
 
 
-def fingerprint(
-    cells: NDArray[np.uint8],
-    labels: NDArray[np.integer],
-    class_names: Sequence[str],
-    train_rows: NDArray[np.integer],
-    val_rows: NDArray[np.integer],
-    parameters: ClassifierParameters,
-    weights: Path | None,
-) -> str:
+def fingerprint(data: ClassifierData, parameters: ClassifierParameters, weights: Path | None) -> str:
     """A name that changes with anything that a resumed run must have in common with the killed one."""
+    cells, labels, class_names, train_rows, val_rows = data
     digest = blake2b(parameters.model_dump_json(exclude={"device", "weights", "kept_epoch"}).encode(), digest_size=8)
     digest.update(repr((tuple(class_names), cells.shape[1:], len(train_rows))).encode())
     digest.update(b"" if weights is None else Path(weights).read_bytes())

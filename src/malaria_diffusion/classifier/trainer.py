@@ -7,15 +7,13 @@ this module imports neither torch nor ultralytics.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from malaria_diffusion.classifier.config import ClassifierParameters
-from malaria_diffusion.classifier.data import check_data, fingerprint
+from malaria_diffusion.classifier.data import ClassifierData, check_data, fingerprint
 from malaria_diffusion.classifier.sandbox import private_ultralytics
 from malaria_diffusion.errors import UserError
 
@@ -71,11 +69,7 @@ def check_weights(path: Path | None, parameters: ClassifierParameters) -> None:
 
 
 def train_classifier(
-    cells: NDArray[np.uint8],
-    labels: NDArray[np.integer],
-    class_names: Sequence[str],
-    train_rows: NDArray[np.integer],
-    val_rows: NDArray[np.integer],
+    data: ClassifierData,
     parameters: ClassifierParameters,
     folder: Path,
     weights: Path | None = None,
@@ -89,12 +83,7 @@ def train_classifier(
     from the averaged weights at half precision, so its history is only close.
 
     Args:
-        cells: (N, 3, S, S), RGB, 0..255; may be a memory map.
-        labels: (N,), the class of each cell, 0..len(class_names)-1.
-        class_names: the name of each class.
-        train_rows: rows of `cells` to learn from, at least two.
-        val_rows: rows of `cells` that are judged after each epoch, none of them in `train_rows`; where the best epoch
-            is kept they choose it, by one view of each cell.
+        data: what to learn from.
         parameters: how to train.
         folder: holds a folder for each run; nothing is written outside it.
         weights: checkpoint to start from (see `resolve_weights`); its head is used if it has as many classes.
@@ -111,12 +100,11 @@ def train_classifier(
             that are unsafe or of another architecture; a device without the precision asked for, or with too little
             memory for the batch; the training diverged.
     """
-    check_data(cells, labels, class_names, train_rows, val_rows)
+    check_data(data)
     with private_ultralytics():
         from malaria_diffusion.classifier import yolo
 
-        data = yolo.CellData(cells, labels, tuple(class_names), train_rows, val_rows)
-        run = fingerprint(cells, labels, class_names, train_rows, val_rows, parameters, weights)
+        run = fingerprint(data, parameters, weights)
         return yolo.train(data, parameters, Path(folder) / run, weights, run, on_epoch)
 
 

@@ -8,7 +8,6 @@ import math
 import shutil
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +26,7 @@ from ultralytics.utils.torch_utils import strip_optimizer
 from malaria_diffusion.classifier.augmentation import augment, prepare, symmetries
 from malaria_diffusion.classifier.checkpoint import read_checkpoint, read_model, transfer_weights
 from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.classifier.data import ClassifierData
 from malaria_diffusion.compute.config import DeviceName
 from malaria_diffusion.compute.device import resolve_device, resolve_precision
 from malaria_diffusion.errors import UserError
@@ -35,19 +35,8 @@ from malaria_diffusion.files import whole
 _BAR_FROM = 4096  # cells; predicting fewer takes too short a time for a progress bar
 
 
-@dataclass(frozen=True)
-class CellData:
-    """What there is to learn from; see `classifier.train_classifier`."""
-
-    cells: NDArray[np.uint8]
-    labels: NDArray[np.integer]
-    class_names: tuple[str, ...]
-    train_rows: NDArray[np.integer]
-    val_rows: NDArray[np.integer]
-
-
 def train(
-    data: CellData,
+    data: ClassifierData,
     parameters: ClassifierParameters,
     folder: Path,
     weights: Path | None,
@@ -151,7 +140,9 @@ class CellDataset(Dataset[dict[str, Tensor]]):
     size nor on what ran before (a resumed run shuffles as the uninterrupted one).
     """
 
-    def __init__(self, data: CellData, rows: NDArray[np.integer], parameters: ClassifierParameters | None) -> None:
+    def __init__(
+        self, data: ClassifierData, rows: NDArray[np.integer], parameters: ClassifierParameters | None
+    ) -> None:
         """Take the rows; with parameters, they are shuffled and augmented as these say."""
         self.cells, self.labels, self.rows = data.cells, torch.from_numpy(data.labels.astype(np.int64)), rows
         self.parameters = parameters
@@ -206,7 +197,7 @@ class CellTrainer(ClassificationTrainer):
 
     def __init__(
         self,
-        data: CellData,
+        data: ClassifierData,
         parameters: ClassifierParameters,
         folder: Path,
         weights: Path | None,

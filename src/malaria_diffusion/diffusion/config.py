@@ -1,4 +1,4 @@
-"""What a user may set, checked before anything is computed. Imports no torch: a typo is told in a second."""
+"""What a user may set, checked before anything is computed. Imports no torch: a typo is reported in a second."""
 
 from __future__ import annotations
 

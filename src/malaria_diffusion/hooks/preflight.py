@@ -78,7 +78,7 @@ class PreflightHooks:
 
     @hook_impl(trylast=True)
     def on_pipeline_error(self, error: Exception) -> None:
-        """End with the message, without a traceback, where a user can mend the cause."""
+        """End with the message, without a traceback, where a user can fix the cause."""
         if said := sentence(error):
             raise click.ClickException(said) from error
 

@@ -28,8 +28,8 @@ from malaria_diffusion.report.text import interval, number
 
 logger = logging.getLogger(__name__)
 
-NAMED = 4  # a folder that got more files than this is told by their number
-TIMED = 0.02  # of a run: steps that took less are told together
+NAMED = 4  # of a folder that got more files than this, their number is shown
+TIMED = 0.02  # of a run: steps that took less are shown together
 # what to type next, by the last of these that a run has made
 NEXT = {
     "phantom_cells": "run",
@@ -141,11 +141,11 @@ def _times(steps: dict[str, float], seconds: float) -> list[str]:
     if seconds < 10:
         return []
     long = {name: taken for name, taken in steps.items() if taken >= TIMED * seconds}
-    told = sorted(long.items(), key=lambda item: -item[1])
+    lines = sorted(long.items(), key=lambda item: -item[1])
     others = len(steps) - len(long)
     steps_besides = {0: "", 1: "1 other step, "}.get(others, f"{others} other steps, ")
-    told.append((f"{steps_besides}reading and writing", seconds - sum(long.values())))
-    return [f"{_duration(taken)}, {taken / seconds:.0%}: {name}" for name, taken in told]
+    lines.append((f"{steps_besides}reading and writing", seconds - sum(long.values())))
+    return [f"{_duration(taken)}, {taken / seconds:.0%}: {name}" for name, taken in lines]
 
 
 def _numbers(headlines: dict[str, dict[str, Any]]) -> list[str]:

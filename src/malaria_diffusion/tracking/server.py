@@ -82,17 +82,17 @@ def _sentence(uri: str, project: Path, error: Exception) -> str:
         tried = f"asked {_health(shown)} for {TIMEOUT} s at most"
         port = address.port or (443 if address.scheme == "https" else 80)
         start = f"mlflow server --host {address.hostname} --port {port} --backend-store-uri sqlite:///mlflow.db"
-        mend = f"start the server with `{start}`"
+        remedy = f"start the server with `{start}`"
     else:
         tried = "tried to open it"
-        mend = "give http://HOST:PORT of a server or sqlite:///FILE"
+        remedy = "give http://HOST:PORT of a server or sqlite:///FILE"
     if "database schema" in reason:
-        mend = (
+        remedy = (
             "another version of MLflow made it: install that one, or, if it is older, copy the database and run "
             f"`mlflow db upgrade {shown}`"
         )
     elif "locked" in reason:
-        mend = "end what else uses it"
+        remedy = "end what else uses it"
     if in_project(uri, project) == in_project(LOCAL, project):
         other = f"move that file away, or set {VARIABLE}=sqlite:///other.db to keep runs in another"
     else:
@@ -101,7 +101,7 @@ def _sentence(uri: str, project: Path, error: Exception) -> str:
         ) + " to keep runs in the local file mlflow.db"
     return (
         f"MLflow cannot keep this run at {shown} (from {VARIABLE if here else 'mlflow.yml'}): {tried}, found "
-        f"{reason}; {mend}, or {other}"
+        f"{reason}; {remedy}, or {other}"
     )
 
 

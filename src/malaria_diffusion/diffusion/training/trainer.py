@@ -60,7 +60,7 @@ class TrainingError(UserError):
 
 
 class EpochReport(NamedTuple):
-    """What a watcher is told after each epoch, on every process.
+    """What a watcher gets after each epoch, on every process.
 
     Attributes:
         epoch: Epochs done, from 1.
@@ -412,7 +412,7 @@ class Trainer:
             save_checkpoint(self.folder / name, tensors, {"epoch": self.epoch} | facts)
 
     def report(self, images_per_second: float | None) -> EpochReport:
-        """What watchers are told."""
+        """What watchers get."""
         return EpochReport(self.epoch, self.table, self.images, self.watch.sampled_labels, images_per_second)
 
     def save(self, must: bool) -> None:
@@ -491,11 +491,11 @@ def _check_fit(data: TrainingData, parameters: TrainingParameters, processes: Pr
 
 def _differences(found: dict[str, Any], expected: dict[str, Any], prefix: str = "") -> list[str]:
     """Where two nested settings differ, in words."""
-    told = []
+    differing = []
     for key in sorted(found.keys() | expected.keys()):
         one, other = found.get(key), expected.get(key)
         if isinstance(one, dict) and isinstance(other, dict):
-            told += _differences(one, other, f"{prefix}{key}.")
+            differing += _differences(one, other, f"{prefix}{key}.")
         elif one != other:
-            told.append(f"{prefix}{key} is {one!r}, expected {other!r}")
-    return told
+            differing.append(f"{prefix}{key} is {one!r}, expected {other!r}")
+    return differing

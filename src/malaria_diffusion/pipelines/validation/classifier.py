@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.cells.split import training_rows
 from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.classifier.data import ClassifierData
 from malaria_diffusion.classifier.metrics import (
     accuracy_of_groups,
     at_threshold,
@@ -42,11 +43,13 @@ def train_yolo(
     comparison is an input so that nothing is trained for one that is refused.
     """
     checkpoint, history = train_classifier(
-        cells.pixels,
-        cells.classes,
-        class_names,
-        np.flatnonzero(training_rows(cells.table)),
-        np.flatnonzero(cells.table["split"] == "val"),
+        ClassifierData(
+            cells.pixels,
+            cells.classes,
+            class_names,
+            np.flatnonzero(training_rows(cells.table)),
+            np.flatnonzero(cells.table["split"] == "val"),
+        ),
         classifier,
         workspace / "yolo",
         resolve_weights(classifier.weights, workspace),

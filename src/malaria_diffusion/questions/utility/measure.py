@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.classifier.data import ClassifierData
 from malaria_diffusion.classifier.metrics import prediction_table
 from malaria_diffusion.classifier.predictor import predict
 from malaria_diffusion.classifier.trainer import train_classifier
@@ -55,7 +56,10 @@ def run_trial(
         update={"epochs": EPOCHS, "warmup_epochs": min(parameters.warmup_epochs, 1.0), "seed": trial.seed}
     )
     checkpoint, _ = train_classifier(
-        given.cells, given.labels, cells.class_names, given.train_rows, given.val_rows, parameters, folder, weights
+        ClassifierData(given.cells, given.labels, cells.class_names, given.train_rows, given.val_rows),
+        parameters,
+        folder,
+        weights,
     )
     test = cells.part("test")
     asked = test.table[["label", "sha256"]].to_csv() + f"{cells.class_names} {positive_class} {checkpoint.stem}"
