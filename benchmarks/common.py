@@ -203,9 +203,9 @@ def training_data(cells: np.ndarray, labels: np.ndarray) -> TrainingData:
     return TrainingData(cells, labels, np.resize(np.arange(len(cells)), NLM_CELLS), val_rows, 2, "benchmark")
 
 
-def interleave(works: dict[str, Callable[[], float]], rounds: int, what: str) -> dict[str, list[float]]:
+def interleave(works: dict[str, Callable[[], T]], rounds: int, what: str) -> dict[str, list[T]]:
     """What each of `works` returns in every round; they take turns, every other round in the opposite order."""
-    found: dict[str, list[float]] = {name: [] for name in works}
+    found: dict[str, list[T]] = {name: [] for name in works}
     with tqdm(total=rounds * len(works), desc=what, unit="run", position=0) as bar:
         for number in range(rounds):
             for name in list(works) if number % 2 == 0 else reversed(works):

@@ -4,7 +4,7 @@
 
 Threads of OpenMP that come early to the end of a loop wait for the others there. libgomp, which PyTorch brings, lets
 them spin for 300,000 rounds (its default, here asked for by GOMP_SPINCOUNT); the package asks for none. Every
-measurement is a process of its own, as OpenMP reads its variables once, and they take turns; beside means beside one
+way of waiting is a process of its own, as OpenMP reads its variables once, and they take turns; beside means beside one
 process that counts for ever. Ratios are medians over the rounds.
 """
 
@@ -14,6 +14,7 @@ import malaria_diffusion  # noqa: F401  (before torch, as it says how threads wa
 
 # isort: split
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -37,7 +38,7 @@ train(int(sys.argv[2]), int(sys.argv[3]))
 
 
 def train(steps: int, threads: int) -> None:
-    """Print the training images a second of a small network, in this process."""
+    """Print the training images a second of a small network in this process, alone and beside a busy process."""
     from common import PROCESS, Setup, training_parameters
 
     from malaria_diffusion.diffusion.training.data import Batch
@@ -51,23 +52,29 @@ def train(steps: int, threads: int) -> None:
     optimizer = build_optimizer(objective, parameters)
     images = torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8)
     batch = Batch(images, torch.arange(16) % 2, torch.arange(16) * 60, torch.randn(16, 3, 32, 32))
-    start = 0.0
-    for step in range(2 + steps):
-        if step == 2:
-            start = time.perf_counter()
-        optimizer.zero_grad()
-        objective(batch).mean().backward()
-        optimizer.step()
-    print(steps * 16 / (time.perf_counter() - start))
+
+    def speed() -> float:
+        start = 0.0
+        for step in range(2 + steps):
+            if step == 2:
+                start = time.perf_counter()
+            optimizer.zero_grad()
+            objective(batch).mean().backward()
+            optimizer.step()
+        return steps * 16 / (time.perf_counter() - start)
+
+    alone = speed()
+    with _busy():
+        print(json.dumps({"alone": alone, "beside": speed()}))
 
 
-def measure(environment: dict[str, str], beside: bool, steps: int, threads: int) -> float:
-    """Images a second of a fresh process."""
+def measure(environment: dict[str, str], steps: int, threads: int) -> dict[str, float]:
+    """Images a second of a fresh process, alone and beside a busy one."""
     inherited = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     command = [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(steps), str(threads)]
-    with _busy() if beside else contextlib.nullcontext():
-        done = subprocess.run(command, env=inherited | environment, capture_output=True, text=True, check=True)
-    return float(done.stdout)
+    done = subprocess.run(command, env=inherited | environment, capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
 
 
 @contextlib.contextmanager
@@ -88,13 +95,15 @@ def main() -> None:
     arguments = parser.parse_args()
     threads = arguments.threads or 2
     works = {
-        f"{how}, {where}": (
-            lambda variables=variables, beside=beside: measure(variables, beside, arguments.steps, threads)
-        )
-        for where, beside in (("alone", False), ("beside", True))
+        how: (lambda variables=variables: measure(variables, arguments.steps, threads))
         for how, variables in (("as shipped", {}), ("spinning", SPINNING))
     }
-    speeds = interleave(works, arguments.rounds, "processes")
+    measured = interleave(works, arguments.rounds, "processes")
+    speeds = {
+        f"{how}, {where}": [found[where] for found in rounds]
+        for where in ("alone", "beside")
+        for how, rounds in measured.items()
+    }
     found = {
         f"ratio_{where}": ratio(speeds[f"as shipped, {where}"], speeds[f"spinning, {where}"])
         for where in ("alone", "beside")

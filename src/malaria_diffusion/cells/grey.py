@@ -9,7 +9,7 @@ ROWS_AT_ONCE = 4096
 
 
 def all_grey(cells: NDArray[np.uint8]) -> bool:
-    """Whether the three channels of all images (N, 3, S, S) are equal; the first few are enough to recognise colour images."""
+    """Whether the three channels of all images (N, 3, S, S) are equal; of colour images the first few are read."""
     for start in range(0, len(cells), ROWS_AT_ONCE):
         part = np.asarray(cells[start : start + ROWS_AT_ONCE])
         if (part[:, :1] != part[:, 1:]).any():
