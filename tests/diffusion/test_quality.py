@@ -6,8 +6,9 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from malaria_diffusion.diffusion.training import quality
-from malaria_diffusion.diffusion.training.quality import LIMIT, QualityMeasure, nearest_in_pixels, random_features
+from malaria_diffusion.diffusion.training.quality import QualityMeasure, nearest_in_pixels, random_features
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.statistics.kernel_distance import LIMIT
 
 SIZE = 16
 

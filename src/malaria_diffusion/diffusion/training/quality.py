@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.statistics.kernel_distance import capped, kernel
 
 # of the network; distances in another one are other numbers
 KEY = 2018
 CHANNELS = (16, 32, 64)
-# an image further from the centre of typical ones, in units of their root mean square distance, counts as being there
-LIMIT = 3.0
 AT_ONCE = 256
 
 
@@ -60,8 +59,7 @@ class QualityMeasure:
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         """The features of `images`, uint8, (N, 3, S, S): (N, D), of mean square 1 over typical ones."""
         white: NDArray[np.float64] = (random_features(images) - self._centre) / self._deviation @ self._whitening
-        size: NDArray[np.float64] = np.sqrt(np.square(white).mean(axis=1, keepdims=True))
-        return white * (LIMIT / np.maximum(LIMIT, size))
+        return capped(white)
 
     def distance(self, images: NDArray[np.uint8]) -> float:
         """Squared maximum mean discrepancy between `images`, uint8, (N, 3, S, S), and the reference.
@@ -124,11 +122,11 @@ def _weights() -> list[torch.Tensor]:
 
 
 def _mean_kernel(x: NDArray[np.float64], y: NDArray[np.float64] | None = None) -> float:
-    """Mean of (x_i . y_j / D + 1)^3 over all pairs of rows, or of rows of `x` and other rows of it."""
+    """Mean kernel over all pairs of rows, or of rows of `x` and other rows of it."""
     others, total = x if y is None else y, 0.0
     for start in range(0, len(x), AT_ONCE):
-        kernel = (x[start : start + AT_ONCE] @ others.T / x.shape[1] + 1) ** 3
-        total += kernel.sum() - (0 if y is not None else np.trace(kernel, start))
+        values = kernel(x[start : start + AT_ONCE], others)
+        total += values.sum() - (0 if y is not None else np.trace(values, start))
     return float(total / (len(x) * (len(others) - (y is None))))
 
 

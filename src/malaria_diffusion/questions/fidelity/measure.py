@@ -19,6 +19,7 @@ from malaria_diffusion.compute.config import DeviceName
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.statistics.bootstrap import Bootstrap, bootstrap_counts
 from malaria_diffusion.statistics.comparison import compared_groups
+from malaria_diffusion.statistics.kernel_distance import capped, kernel
 
 MOST_DIMENSIONS = 64
 # Naeem et al. 2020, section 4.1
@@ -77,14 +78,13 @@ class Projection:
             self.dimensions = directions
 
     def __call__(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Project features (N, D) to (N, d).
+        """Project features (N, D) to (N, d); points far beyond all real ones are drawn nearer, see `capped`.
 
         Raises:
             UserError: not of the fitted width, or not finite.
         """
         self._check(features)
-        projected: NDArray[np.float64] = self._pca.transform(features.astype(np.float64))
-        return projected
+        return capped(self._pca.transform(features.astype(np.float64)))
 
     def _check(self, features: NDArray[np.floating]) -> None:
         if features.ndim != 2 or features.shape[1] != self._width:
@@ -146,26 +146,27 @@ def resampled(features: NDArray[np.floating], people: NDArray[np.str_] | None, b
             f"{len(features)} cells of {count} people; an interval needs 2 people at least: raise "
             "validation.comparison.n or hold out more people"
         )
-    pairs = _pairs(np.bincount(owner).astype(float))
+    counts = np.bincount(owner).astype(float)
     draws = np.ones((1 + bootstrap.resamples, count))
     again = np.arange(1, 1 + bootstrap.resamples)
     while len(again):
         draws[again] = bootstrap_counts(count, len(again), bootstrap.rng)
-        again = again[_within(pairs, draws[again]) == 0]  # one and the same image, of which nothing can be told
+        again = again[_within(np.outer(counts, counts), draws[again]) == 0]  # one owner alone, who has no pairs
     return Side(np.asarray(features, dtype=np.float64), owner, draws)
 
 
 def kernel_distances(real: Side, other: Side) -> NDArray[np.float64]:
-    """Squared maximum mean discrepancy with KID's cubic kernel, unbiased in images (Binkowski et al. 2018, section 4).
+    """Squared maximum mean discrepancy with KID's cubic kernel (Binkowski et al. 2018, section 4), unbiased in people.
 
-    A person drawn twice counts as two people with cells alike: each brings the pairs within, and none are made
-    between the two, who are one. So resampling adds no distance of its own.
+    Within a side only pairs of different owners count, as cells of one person are alike: with their pairs the mean of a
+    perfect generator would lie above 0, and the further the fewer people there are. A person drawn twice is one person
+    with twice the weight. So resampling adds no distance of its own.
 
     Returns:
-        (1 + resamples,), the distance itself first; 0 on average over samples of one set of images, and so below 0 for
-        some.
+        (1 + resamples,), the distance itself first; 0 on average where synthetic images are new people's cells, and so
+        below 0 for some.
     """
-    across = _by_owner(_by_owner(_kernel(real.features, other.features), real.owner).T, other.owner).T
+    across = _by_owner(_by_owner(kernel(real.features, other.features), real.owner).T, other.owner).T
     pairs = np.outer(np.bincount(real.owner), np.bincount(other.owner))
     between: NDArray[np.float64] = ((real.draws @ across) * other.draws).sum(axis=1)
     between /= ((real.draws @ pairs) * other.draws).sum(axis=1)
@@ -298,13 +299,6 @@ def _groups(features: Mapping[str, NDArray[np.floating]], cells: dict[str, pd.Da
     return compared_groups(cells["real"]["label"], least)
 
 
-def _kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    import torch
-    from torchmetrics.image.kid import poly_kernel
-
-    return poly_kernel(torch.from_numpy(x), torch.from_numpy(y)).numpy()
-
-
 def _by_owner(values: NDArray[np.float64], owner: NDArray[np.intp]) -> NDArray[np.float64]:
     """Rows (N, ...) summed for each owner."""
     total = np.zeros((owner.max() + 1, *values.shape[1:]))
@@ -312,24 +306,17 @@ def _by_owner(values: NDArray[np.float64], owner: NDArray[np.intp]) -> NDArray[n
     return total
 
 
-def _pairs(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Pairs of different images for each pair of owners."""
-    return np.outer(counts, counts) - np.diag(counts)
-
-
 def _within(sums: NDArray[np.float64], draws: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums over pairs of owners (P, P), for each draw; the own pairs of one drawn twice count twice, not 4 times."""
-    own = np.diag(sums)
-    different: NDArray[np.float64] = ((draws @ (sums - np.diag(own))) * draws).sum(axis=1)
-    return different + draws @ own
+    """Sums over pairs of different owners (P, P), for each draw."""
+    found: NDArray[np.float64] = ((draws @ (sums - np.diag(np.diag(sums)))) * draws).sum(axis=1)
+    return found
 
 
 def _mean_within(side: Side) -> NDArray[np.float64]:
-    """Mean kernel over pairs of different images of one side, for each draw."""
-    kernel = _kernel(side.features, side.features)
-    np.fill_diagonal(kernel, 0)
-    sums = _by_owner(_by_owner(kernel, side.owner).T, side.owner)
-    return _within(sums, side.draws) / _within(_pairs(np.bincount(side.owner).astype(float)), side.draws)
+    """Mean kernel over pairs of images of different owners of one side, for each draw."""
+    sums = _by_owner(_by_owner(kernel(side.features, side.features), side.owner).T, side.owner)
+    counts = np.bincount(side.owner).astype(float)
+    return _within(sums, side.draws) / _within(np.outer(counts, counts), side.draws)
 
 
 def _moments(side: Side) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
