@@ -4,6 +4,7 @@ import math
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
@@ -12,6 +13,9 @@ from malaria_diffusion.diffusion.bound import variational_bound
 from malaria_diffusion.diffusion.config import BoundParameters, Prediction, Variance
 from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
 from malaria_diffusion.diffusion.process.schedule import cosine_schedule, linear_schedule
+from malaria_diffusion.diffusion.sampling import Denoiser
+
+from ..toys import toy
 
 MEAN, DEVIATION = 0.1, 0.3
 COUNT = 48
@@ -68,11 +72,13 @@ def cosine(timesteps, prediction=Prediction.V):
     return GaussianDiffusion(cosine_schedule(timesteps), prediction)
 
 
-def bound_of(diffusion, images, steps=ALL_STEPS, seed=0, network=None, **settings):
+def bound_of(diffusion, images, steps=ALL_STEPS, seed=0, network=None, about=None, **settings):
     parameters = BoundParameters(images=len(images), steps=steps, seed=seed)
-    labels = LABELS[: len(images)]
-    network = network or Oracle(diffusion)
-    return variational_bound(network, diffusion, images, labels, parameters, torch.device("cpu"), **settings)
+    table = pd.DataFrame({"label": np.array(list("abc"))[LABELS[: len(images)]]})
+    table["person"] = np.arange(len(images)).astype(str)
+    denoiser = Denoiser(network or Oracle(diffusion), diffusion, 8)
+    cells = toy(images, table.assign(**about or {}), classes=list("abc"))
+    return variational_bound(denoiser, cells, parameters, torch.device("cpu"), **settings)
 
 
 @pytest.mark.parametrize("process", [linear, cosine])
@@ -178,6 +184,17 @@ def test_the_standard_error_is_that_of_repetitions(images):
         *((bound_of(diffusion, images, 3, seed).terms[Variance.BETA])[:2] for seed in range(40)), strict=True
     )
     assert np.std(totals, ddof=1) == pytest.approx(np.mean(errors), rel=0.35)
+
+
+def test_cells_of_a_person_are_no_independent_witnesses(images):
+    """Twelve people with four cells of equal bounds each tell as much as twelve cells."""
+    repeated = images[:12].repeat(4, axis=0)
+    people = np.arange(12).repeat(4).astype(str)
+    errors = [
+        bound_of(linear(10), repeated, about={"person": of}).terms[Variance.BETA].standard_error
+        for of in (people, np.arange(48).astype(str))
+    ]
+    assert errors[0] > 1.2 * errors[1]
 
 
 def test_the_same_call_gives_the_same_numbers_and_another_seed_others(images):

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from tqdm.auto import tqdm
 
+from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.compute.randomness import Purpose, keyed_generator
 from malaria_diffusion.diffusion.config import BoundParameters, Variance
-from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
 from malaria_diffusion.diffusion.process.loss import bound_term, prior_term
+from malaria_diffusion.diffusion.sampling import Denoiser
 
 
 class Terms(NamedTuple):
@@ -21,7 +21,7 @@ class Terms(NamedTuple):
 
     Attributes:
         total: L_T + the sum of L_1 to L_{T-1} + L_0.
-        standard_error: Of `total`, over images.
+        standard_error: Of `total`, over people, whose images are alike.
         middle: Sum of L_1 to L_{T-1}, the steps from x_T to x_1.
         reconstruction: L_0, the last step, from x_1 to the 256 grey levels.
         curve: Mean term of a single step in each part of 1 to T - 1, (S,).
@@ -50,31 +50,24 @@ class Bound(NamedTuple):
 
 @torch.no_grad()
 def variational_bound(
-    network: nn.Module,
-    diffusion: GaussianDiffusion,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    parameters: BoundParameters,
-    device: torch.device,
-    batch_size: int = 64,
+    denoiser: Denoiser, cells: Cells, parameters: BoundParameters, device: torch.device, batch_size: int = 64
 ) -> Bound:
-    """Estimate the bound of `images`, without bias.
+    """Estimate the bound of `cells`, without bias.
 
     L_0 is evaluated for every image. t = 1 to T - 1 is cut into `parameters.steps` parts; in each of them an image is
     looked at once, at a t drawn there, which stands for the whole part. With T - 1 parts or more that is every t. All
     randomness of image k comes from the stream (seed, k), so the batch size changes nothing.
 
     Args:
-        network: Called in float32 as `network(x_t, t, class_labels=labels).sample`.
-        diffusion: The process that it was trained for.
-        images: (N, 3, S, S), N at least 2.
-        labels: Class indices, (N,).
+        denoiser: Its network is called in float32 as `network(x_t, t, class_labels=labels).sample`.
+        cells: Of two people at least.
         parameters: How many steps, and the seed.
         device: Where to compute.
         batch_size: Images at once.
     """
-    diffusion = diffusion.to(device)
-    network = network.to(device).to(memory_format=torch.channels_last).eval()
+    images, labels = cells.pixels, cells.classes
+    diffusion = denoiser.diffusion.to(device)
+    network = denoiser.network.to(device).to(memory_format=torch.channels_last).eval()
     dtype = torch.float32 if device.type == "mps" else torch.float64
     edges = _edges(diffusion.timesteps, parameters.steps)
     prior = np.empty(len(images))
@@ -96,7 +89,7 @@ def variational_bound(
                     terms[variance][rows, column] = bound_term(diffusion, output, x_0, x_t, t, variance).cpu()
                 bar.update(len(streams))
     weights = np.diff(edges)
-    summed = {variance: _summarise(values, prior, weights) for variance, values in terms.items()}
+    summed = {variance: _summarise(values, prior, weights, cells.people) for variance, values in terms.items()}
     return Bound(float(prior.mean()), (edges[:-1] + edges[1:] - 1) / 2, summed)
 
 
@@ -108,9 +101,14 @@ def _edges(timesteps: int, parts: int) -> NDArray[np.int64]:
     return np.array(edges)
 
 
-def _summarise(values: NDArray[np.float64], prior: NDArray[np.float64], weights: NDArray[np.int64]) -> Terms:
+def _summarise(
+    values: NDArray[np.float64], prior: NDArray[np.float64], weights: NDArray[np.int64], people: NDArray[np.str_]
+) -> Terms:
     """Terms of each image (N, 1 + S), L_0 first, with the number of steps that each of the others stands for."""
     first, middle = values[:, 0], values[:, 1:] @ weights
     totals = prior + middle + first
-    error = totals.std(ddof=1) / np.sqrt(len(totals))
+    # cluster-robust: what a person's images have in common does not average out over them
+    of_person = np.bincount(np.unique(people, return_inverse=True)[1], totals - totals.mean())
+    number = len(of_person)
+    error = np.sqrt(number / (number - 1) * np.square(of_person).sum()) / len(totals)
     return Terms(float(totals.mean()), float(error), float(middle.mean()), float(first.mean()), values[:, 1:].mean(0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+from scipy.stats import t
 
 from malaria_diffusion.questions.acquisition.measure import ALL_IMAGE_FACTORS
 from malaria_diffusion.report.results import Results, only
@@ -53,13 +54,13 @@ def smallest_augmentation(table: pd.DataFrame) -> dict[str, Any] | None:
 
 def _bound(bound: dict[str, Any]) -> dict[str, Any]:
     name, terms = min(bound["variances"].items(), key=lambda item: item[1]["total"])
-    reach = 1.96 * terms["standard_error"]
+    reach = float(t.ppf(0.975, bound["people"] - 1)) * terms["standard_error"]
     return {
         "what": f"variational bound of held-out cells in bits per dimension, variance {name}",
         "value": terms["total"],
         "low": terms["total"] - reach,
         "high": terms["total"] + reach,
-        "rests_on": f"{bound['images']} cells",
+        "rests_on": f"{bound['images']} cells of {bound['people']} people",
     }
 
 

@@ -169,8 +169,8 @@ def measure_bound(
     """The variational bound on cells of the test people, term by term, and the ends of the schedule.
 
     Returns:
-        JSON-ready, all terms in bits per dimension: images (their number), prior (L_T), by variance the fields of
-        `diffusion.bound.Terms`, steps (where the curves' points lie), and schedule, see `ScheduleEnds`.
+        JSON-ready, all terms in bits per dimension: images and people (their numbers), prior (L_T), by variance the
+        fields of `diffusion.bound.Terms`, steps (where the curves' points lie), and schedule, see `ScheduleEnds`.
     """
     from malaria_diffusion.compute.device import resolve_device
     from malaria_diffusion.diffusion.bound import variational_bound
@@ -180,9 +180,10 @@ def measure_bound(
     per_class = max(1, per_class_number(bound.images, test.table))
     chosen = test.balanced(per_class, np.random.default_rng(bound.seed))
     device = resolve_device(sampling.device)
-    found = variational_bound(ddpm.network, ddpm.diffusion, chosen.pixels, chosen.classes, bound, device)
+    found = variational_bound(ddpm.denoiser, chosen, bound, device)
     measured = {
         "images": len(chosen),
+        "people": len(set(chosen.people.tolist())),
         "prior": found.prior,
         "variances": {
             variance.value: terms._asdict() | {"curve": terms.curve.tolist()} for variance, terms in found.terms.items()
