@@ -83,7 +83,7 @@ def test_without_a_positive_class_metrics_are_means_over_classes_and_scores_of_t
     cells = toy(np.zeros((400, 3, 4, 4), np.uint8), table)
     predictions = prediction_table(cells, probabilities, names, None)
     np.testing.assert_allclose(predictions["probability"], probabilities[np.arange(400), truth])
-    found = classification_metrics(predictions, None, Bootstrap(200, 0.95, np.random.default_rng(0)))
+    found = classification_metrics(predictions, None, 0.95)
     answers = predictions["label"], predictions["predicted"]
     assert found["balanced_accuracy"]["value"] == pytest.approx(balanced_accuracy_score(*answers))
     assert found["macro_f1"]["value"] == pytest.approx(f1_score(*answers, average="macro"))

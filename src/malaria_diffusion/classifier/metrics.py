@@ -14,6 +14,7 @@ from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.comparison import compared_groups
+from malaria_diffusion.statistics.jackknife import Jackknife
 
 CALIBRATION_BINS = 15
 # by which the rate of synthetic cells recognised as intended may differ from that of real ones
@@ -47,25 +48,24 @@ def prediction_table(
 
 
 def classification_metrics(
-    predictions: pd.DataFrame, positive_class: str | None, bootstrap: Bootstrap
+    predictions: pd.DataFrame, positive_class: str | None, confidence: float
 ) -> dict[str, dict[str, float]]:
-    """Accuracy, sensitivity, specificity, F1, AUC and calibration, each with a bootstrap interval over people.
+    """Accuracy, sensitivity, specificity, F1, AUC and calibration, each with an interval over people.
 
     Without a positive class accuracy, balanced accuracy (mean over classes of the share found), macro F1 (mean over
     classes) and calibration.
 
-    Cells of a person are alike, so people are resampled, not cells: an interval over cells would be too narrow.
+    Cells of a person are alike, so people are left out, not cells: an interval over cells would be too narrow.
 
     Args:
         predictions: One row a cell: label, predicted, person, probability (of the positive class) and confidence (the
             probability of the predicted class).
         positive_class: The class sensitivity is about, if any.
-        bootstrap: Of people.
+        confidence: Of the intervals, see `Jackknife`.
 
     Returns:
         For each metric value, low and high; "ece" is the expected calibration error (Guo et al. 2017) over 15 equal
-        bins of the confidence. A resample in which a metric is not defined (one class only) does not count towards its
-        interval.
+        bins of the confidence, less its bias: chance alone makes it positive.
 
     Raises:
         UserError: only one class is there to judge by.
@@ -76,7 +76,6 @@ def classification_metrics(
     pair = codes[: len(label)] * len(names) + codes[len(label) :]
     correct = (predictions["label"] == predictions["predicted"]).to_numpy()
     rank = np.unique(predictions["probability"], return_inverse=True)[1]
-    people, person = np.unique(predictions["person"].to_numpy(dtype=str), return_inverse=True)
     if len(set(label)) < 2 or (positive_class is not None and not truth.any()):
         raise UserError(
             f"the {len(truth)} cells to judge the classifier by are {predictions['label'].unique().tolist()}; expected "
@@ -102,17 +101,16 @@ def classification_metrics(
             "ece": sure,
         }
 
-    drawn = []
-    for _ in range(bootstrap.resamples):
-        times = np.bincount(bootstrap.rng.integers(len(people), size=len(people)), minlength=len(people))
-        drawn.append(weighted(times[person].astype(float)))
-    frame = pd.DataFrame(drawn)
-    return {
-        name: dict(
-            zip(("value", "low", "high"), (number, *bootstrap.interval(frame[name].dropna().to_numpy())), strict=True)
-        )
-        for name, number in weighted(np.ones(len(truth))).items()
-    }
+    jackknife = Jackknife(weighted, predictions["person"].to_numpy(dtype=str), confidence)
+    rests_on = {"sensitivity": truth, "specificity": ~truth, "f1": truth, "auc": truth}
+    found = {}
+    for name, value in jackknife.values.items():
+        if name == "ece":
+            value, interval = jackknife.error(name)
+        else:
+            interval = jackknife.share(name, rests_on.get(name, np.ones(len(truth), bool)))
+        found[name] = {"value": value} | interval._asdict()
+    return found
 
 
 def choose_threshold(predictions: pd.DataFrame, positive_class: str) -> float:

@@ -26,8 +26,8 @@ DEFINITIONS = {
         (
             "interval",
             "Interval",
-            "The numbers in brackets. Bootstrap: people are resampled for real cells, as cells of one person are "
-            "alike, and images for synthetic ones. An interval of width zero means too few people or no variation.",
+            "The numbers in brackets. People are left out in turn (of the classifier's metrics) or drawn again, as cells "
+            "of one person are alike; of synthetic cells, images. They hold for this split and these trainings.",
         ),
         ("real", "Real", "Cells that trained neither the diffusion model nor the classifier, of people held out."),
         (
@@ -56,8 +56,8 @@ DEFINITIONS = {
         (
             "ece",
             "ECE",
-            "Expected calibration error (Guo et al. 2017): mean gap between stated confidence and accuracy, 15 bins. "
-            "0 is calibrated.",
+            "Expected calibration error (Guo et al. 2017): mean gap between stated confidence and accuracy, 15 bins, "
+            "less what chance adds. 0 is calibrated.",
         ),
         (
             "threshold",

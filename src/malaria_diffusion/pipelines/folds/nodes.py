@@ -94,7 +94,7 @@ def measure_protocols(
         if comparison.positive_class is not None and predictions["label"].nunique() == 2:
             judged["by validation"] = at_threshold(predictions, comparison.positive_class, predictions["threshold"])
         for rule, table in judged.items():
-            metrics = classification_metrics(table, comparison.positive_class, Bootstrap.of(comparison))
+            metrics = classification_metrics(table, comparison.positive_class, comparison.confidence)
             if rule != "one half":  # of the probabilities, whatever the threshold
                 del metrics["auc"], metrics["ece"]
             common: dict[str, Any] = {"cells": len(table), "people": table["person"].nunique()}

@@ -94,7 +94,7 @@ def measure_classifier(
     positive = comparison.positive_class
 
     def measure(table: pd.DataFrame) -> dict[str, dict[str, float]]:
-        return classification_metrics(table, positive, Bootstrap.of(comparison))
+        return classification_metrics(table, positive, comparison.confidence)
 
     result: dict[str, Any] = {"unseen": measure(test)}
     if positive is not None and test["label"].nunique() == 2:
