@@ -213,6 +213,20 @@ def test_recognition_is_compared_with_that_of_real_cells(right, verdict):
     assert found.loc["ill", "real"] == (ill["label"] == ill["predicted"]).mean()
 
 
+def share_as_real(seed, right, trials=60):
+    """Of generators that are right so often, judged beside cells of 35 people."""
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(trials):
+        real = predictions(rng, people=35, cells=15, right=0.93, of_person=0.05)
+        found.append(recognised_as_intended(real, synthetic_like(real, right, rng), Bootstrap(200, 0.95, rng)))
+    return np.mean([table["verdict"].iloc[0] == "as real" for table in found])
+
+
+def test_a_perfect_generator_can_be_as_real_and_one_that_is_six_points_off_hardly():
+    assert share_as_real(20, right=0.925) >= 0.6
+    assert share_as_real(21, right=0.865) <= 0.1
+
+
 def test_few_people_cannot_tell():
     rng = np.random.default_rng(1)
     real = predictions(rng, people=8, cells=50, of_person=0.1)

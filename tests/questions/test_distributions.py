@@ -1,5 +1,7 @@
 """The distribution tests: calibrated, powerful, and honest about what a p-value says."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,13 +13,12 @@ from malaria_diffusion.questions.distributions.measure import (
     alike,
     check_foreground,
     compare,
-    effect_intervals,
+    effect_sizes,
     foreground,
     intensity_histograms,
     results_table,
     score_histograms,
 )
-from malaria_diffusion.statistics.bootstrap import Bootstrap
 
 BLACK = (0, 0, 0)
 
@@ -146,20 +147,58 @@ def test_the_interval_is_wider_when_people_differ():
     widths = []
     for spread in (0.0, 0.8):
         real, who = people(rng, 10, 10, spread)
-        found = effect_intervals(real, who, synthetic, Bootstrap(200, 0.95, rng))
+        found = effect_sizes(real, who, synthetic, 0.95)
         assert 0 <= found.v_low < found.v_high <= 1
         assert 0 <= found.js_low < found.js_high <= 1
         widths.append(found.v_high - found.v_low)
-    alone = effect_intervals(real, np.arange(len(real)).astype(str), synthetic, Bootstrap(200, 0.95, rng))
+    alone = effect_sizes(real, np.arange(len(real)).astype(str), synthetic, 0.95)
     assert alone.v_high - alone.v_low < 0.6 * widths[1]
     assert widths[1] > 2 * widths[0]
 
 
 def test_alike_needs_the_upper_bound_within_the_margin():
-    assert alike(5, 0.1, 0.2) == "alike"
-    assert alike(5, 0.2001, 0.2) == "not shown to be alike"
-    assert alike(1, 0.0, 0.0) == "cannot tell"
-    assert alike(5, 0.0, None) == "cannot tell"
+    assert alike(5, 20, 0.1, 0.2) == "alike"
+    assert alike(5, 20, 0.2001, 0.2) == "not shown to be alike"
+    assert alike(1, 20, 0.0, 0.1) == "cannot tell"
+    assert alike(5, 4, 0.0, 0.1) == "cannot tell"
+
+
+def drawn(rng, number, shift=0.0, collapsed=False, cells=300):
+    """Histograms of cells of people with stains of their own, of unequal numbers of cells, and of a generator."""
+
+    def counts(level, width):
+        edges = np.linspace(-4, 4, 33)
+        shares = np.diff(stats.norm.cdf((edges - np.asarray(level)[:, None]) / width), axis=1)
+        return rng.multinomial(300, shares / shares.sum(axis=1, keepdims=True))
+
+    person, cell = 0.58, 0.35  # of the standard deviation of all pixels
+    width = np.sqrt(1 - person**2 - cell**2)
+    owner = np.repeat(np.arange(number), rng.multinomial(cells - number, rng.dirichlet(np.full(number, 2))) + 1)
+    real = counts(person * rng.normal(size=number)[owner] + cell * rng.normal(size=cells), width)
+    level = np.zeros(cells) if collapsed else shift + np.hypot(person, cell) * rng.normal(size=cells)
+    return real, owner.astype(str), counts(level, width)
+
+
+def share_alike(seed, trials=100, **how):
+    rng = np.random.default_rng(seed)
+    found = [effect_sizes(*drawn(rng, **how), 0.95).v_bound for _ in range(trials)]
+    return np.mean([alike(32, how["number"], bound, 0.15) == "alike" for bound in found])
+
+
+def test_a_perfect_generator_is_called_alike_and_a_collapsed_one_is_not_however_few_people_there_are():
+    perfect = [share_alike(30, number=number) for number in (35, 15, 6)]
+    assert perfect[0] >= 0.6
+    assert perfect[0] > perfect[1] > perfect[2]  # fewer people never make it likelier
+    for number in (35, 15, 6):
+        assert share_alike(31, number=number, collapsed=True) <= 0.07
+        assert share_alike(32, number=number, shift=0.6) <= 0.07
+
+
+def test_the_effect_is_zero_on_average_where_nothing_differs_and_the_shift_where_something_does():
+    rng = np.random.default_rng(33)
+    squares = [np.mean([effect_sizes(*drawn(rng, 35, shift), 0.95).v ** 2 for _ in range(100)]) for shift in (0.0, 0.6)]
+    assert squares[0] < 0.004  # cut off at 0, so above it on average
+    assert squares[1] == pytest.approx(0.081, abs=0.015)  # of two normal distributions so far apart, by numbers
 
 
 def test_the_effect_does_not_depend_on_how_many_are_counted():
@@ -168,6 +207,11 @@ def test_the_effect_does_not_depend_on_how_many_are_counted():
     assert effects == pytest.approx([effects[0]] * 3)
     balanced = compare(first, second)
     assert balanced.cramers_v == pytest.approx(np.sqrt(balanced.chi2 / (first.sum() + second.sum())))
+
+
+def table_of(histograms, cells, seed, permutations):
+    parameters = SimpleNamespace(permutations=permutations, confidence=0.95, margin=0.15)
+    return results_table(histograms, cells, parameters, np.random.default_rng(seed))
 
 
 def study(rng, shift=0.0, spread=0.2, persons=(12, 15), cells=8, synthetic=60):
@@ -187,7 +231,7 @@ def study(rng, shift=0.0, spread=0.2, persons=(12, 15), cells=8, synthetic=60):
 
 def test_the_table_finds_the_class_that_differs_with_fewer_synthetic_cells():
     sides, of = study(np.random.default_rng(7), shift=1.0)
-    table = results_table(sides, of, Bootstrap(100, 0.95, np.random.default_rng(0)), 199).set_index("group")
+    table = table_of(sides, of, 0, 199).set_index("group")
     assert list(table.index) == ["all", "healthy", "ill"]
     assert table.loc["ill", "cramers_v"] > 3 * table.loc["healthy", "cramers_v"]
     assert table.loc["ill", "verdict"] == "not shown to be alike"
@@ -197,35 +241,23 @@ def test_the_table_finds_the_class_that_differs_with_fewer_synthetic_cells():
     assert not table.isna().any().any()
 
 
-def test_rank_and_margin_come_from_the_same_distances():
-    found = []
-    for shift in (0.1, 0.3, 0.5):
-        sides, of = study(np.random.default_rng(14), shift)
-        found.append(results_table(sides, of, Bootstrap(20, 0.95, np.random.default_rng(6)), 199))
-    tests = pd.concat(found)
-    beyond = tests["cramers_v"] > tests["margin"]
-    assert 0 < beyond.sum() < len(tests)
-    assert (beyond == (tests["resplit_p"] <= 0.05)).all()
-
-
-def test_another_group_of_people_is_alike_and_the_same_seed_gives_the_same_table():
+def test_another_group_of_people_stands_out_by_pixels_alone_and_the_same_seed_gives_the_same_table():
     rng = np.random.default_rng(8)
     sides, of = study(rng, spread=0.8, persons=(20, 20), cells=5)
     model, who = people(rng, 400, 1, 0.8)
     sides["synthetic"]["grey"] = model
     of["synthetic"] = pd.DataFrame({"label": np.where(np.arange(400) % 2, "ill", "healthy"), "person": who})
-    first, second = (results_table(sides, of, Bootstrap(100, 0.95, np.random.default_rng(1)), 199) for _ in range(2))
+    first, second = (table_of(sides, of, 1, 199) for _ in range(2))
     pd.testing.assert_frame_equal(first, second)
     assert (first["chi2_p"] < 1e-3).all()
     assert (first["resplit_p"] > 0.05).all()
-    assert (first["cramers_v"] < first["margin"]).all()
 
 
 def test_the_order_of_images_does_not_matter():
     sides, of = study(np.random.default_rng(9), shift=0.15, spread=0.3)
     order = {side: np.random.default_rng(10).permutation(len(table)) for side, table in of.items()}
     tables = [
-        results_table(histograms, cells, Bootstrap(500, 0.95, np.random.default_rng(2)), 1999)
+        table_of(histograms, cells, 2, 1999)
         for histograms, cells in (
             (sides, of),
             (
@@ -234,16 +266,16 @@ def test_the_order_of_images_does_not_matter():
             ),
         )
     ]
-    exact = [*Comparison._fields, "resplit_p", "margin"]
+    exact = [*Comparison._fields, "resplit_p"]
     pd.testing.assert_frame_equal(tables[0][exact], tables[1][exact])
-    for name in ("image_chi2_p", "image_g_p", "v_low", "v_high", "js_high"):  # random draws over images
+    for name in ("image_chi2_p", "image_g_p", "v_low", "v_high", "js_high"):  # of images drawn or grouped
         assert np.abs(tables[0][name] - tables[1][name]).max() < 0.06
 
 
 def test_equal_sides_do_not_differ():
     sides, of = study(np.random.default_rng(11))
     sides["synthetic"], of["synthetic"] = sides["real"], of["real"].assign(person="")
-    table = results_table(sides, of, Bootstrap(50, 0.95, np.random.default_rng(3)), 199)
+    table = table_of(sides, of, 3, 199)
     assert (table[["chi2_p", "image_chi2_p", "image_g_p", "resplit_p"]] == 1).all(axis=None)
     assert (table[["cramers_v", "js"]] == 0).all(axis=None)
 
@@ -259,7 +291,7 @@ def test_degenerate_cells_follow_a_rule_and_nothing_is_not_a_number(fault):
     elif fault == "one bin":
         for part in sides.values():
             part["grey"][:] = np.eye(16, dtype=int)[3] * 300
-    table = results_table(sides, of, Bootstrap(50, 0.95, np.random.default_rng(4)), 199)
+    table = table_of(sides, of, 4, 199)
     numbers = table.select_dtypes("number")
     assert np.isfinite(numbers).all(axis=None)
     assert (numbers.filter(regex="_p$") <= 1).all(axis=None)
@@ -271,7 +303,6 @@ def test_degenerate_cells_follow_a_rule_and_nothing_is_not_a_number(fault):
     else:
         assert (table["verdict"] == "cannot tell").all()
         assert (table["resplit_p"] == 1).all()
-        assert (table["margin"] == 0).all()
 
 
 @pytest.mark.parametrize("side", ["real", "floor", "synthetic"])
@@ -284,4 +315,4 @@ def test_a_class_missing_on_one_side_is_refused(side, fault):
     else:
         sides[side], of[side] = {"grey": sides[side]["grey"][~ill]}, of[side][~ill]
     with pytest.raises(UserError, match=rf"no {side} cell of class 'ill'.*diffusion\.sampling\.count"):
-        results_table(sides, of, Bootstrap(50, 0.95, np.random.default_rng(5)), 199)
+        table_of(sides, of, 5, 199)

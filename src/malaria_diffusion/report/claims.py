@@ -21,7 +21,6 @@ PAPERS_IMAGES = 27_558
 ALPHA = 0.05
 # an audit that misses half of the copies planted in it says nothing by finding none
 FEWEST_CAUGHT = 0.5
-NO_MARGIN = "too few people for a margin"
 STEP_CLAIMS = ("more steps denoise better", "training takes longer", "few steps look like overfitting")
 
 RULES = {
@@ -36,8 +35,8 @@ RULES = {
     "Help": "confirmed if the interval of the gain by augmentation, with the fewest people, lies above 0; refuted if "
     "below.",
     "Privacy": "refuted if synthetic cells lie nearer to members (interval above 0.5), if there are more copies than "
-    "false alarms, or if the attack's interval lies above 0.5; confirmed if none of it, and half of the planted copies "
-    "are caught: this says that nothing was found beyond chance, not that nothing is there.",
+    "false alarms, or if the attack's interval lies above 0.5. Never confirmed: audits that find nothing do not show "
+    "that nothing is there, and no guarantee (differential privacy) is given.",
 }
 
 
@@ -153,7 +152,7 @@ def judge_privacy(audit: dict[str, Any]) -> Judged:
         return Judged(Verdict.NOT_TESTABLE, "too few training people's cells were kept apart")
     if planted_caught(novelty)["recall"] < FEWEST_CAUGHT:
         return Judged(Verdict.NOT_TESTABLE, "the audit misses the copies planted in it")
-    return Judged(Verdict.CONFIRMED, "nothing found beyond chance")
+    return Judged(Verdict.NOT_DECIDED, "nothing found by these audits")
 
 
 def worse_than_floor(fidelity: pd.DataFrame) -> list[str]:
@@ -176,7 +175,7 @@ def paper_claims(results: Results, summary: dict[str, Any]) -> list[Claim]:
     if dataset["split_strategy"] == "cell":
         by_cell = accuracy
     grey = only(results.distribution_tests, variable="grey", group="all") or {}
-    margin = f"margin {number(grey['margin'])}" if "margin" in lines["intensities"] else NO_MARGIN
+    margin = f"margin {number(grey['margin'])}"
     worse = len(worse_than_floor(results.fidelity_metrics))
     measures = int((results.fidelity_metrics["group"] == "all").sum())
     steps = [

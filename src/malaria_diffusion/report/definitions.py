@@ -26,7 +26,7 @@ DEFINITIONS = {
         (
             "interval",
             "Interval",
-            "The numbers in brackets. People are left out in turn (of the classifier's metrics) or drawn again, as cells "
+            "The numbers in brackets. People are left out in turn (classifier) or drawn again (all else), as cells "
             "of one person are alike; of synthetic cells, images. They hold for this split and these trainings.",
         ),
         ("real", "Real", "Cells that trained neither the diffusion model nor the classifier, of people held out."),
@@ -39,7 +39,8 @@ DEFINITIONS = {
         (
             "margin",
             "Margin",
-            "The difference between two groups of real people that is exceeded only at the rate 1 - confidence.",
+            "The difference up to which things are called alike: of intensities chosen beforehand (a parameter), of "
+            "associations what two groups of real people differ by, exceeded only at the rate 1 - confidence.",
         ),
         ("accuracy", "Accuracy", "(TN + TP) / (TN + FP + FN + TP): the share of cells classified rightly."),
         ("sensitivity", "Sensitivity", "The share of the positive class's cells called so."),
@@ -74,8 +75,8 @@ DEFINITIONS = {
         (
             "recognised",
             "Recognised as intended",
-            "Share of cells that the classifier calls what they are or, if synthetic, were meant to be. As real: the "
-            "interval of the difference lies within 0.02 of zero.",
+            "Share of cells that the classifier calls what they are or, if synthetic, were meant to be. As real: two "
+            "one-sided tests find the difference within 0.05 of zero.",
         ),
         (
             "bound",
@@ -98,7 +99,8 @@ DEFINITIONS = {
         (
             "v",
             "Cramer's V",
-            "Effect size of the chi-square on shares: 0 alike, 1 disjoint; does not grow with the number of cells.",
+            "Effect size of the chi-square on shares: 0 alike, 1 disjoint; less what chance adds, so that it does not "
+            "grow with few cells or people.",
         ),
         (
             "imagep",
@@ -115,7 +117,8 @@ DEFINITIONS = {
         (
             "alike",
             "Alike",
-            "V's upper bound lies within the margin. Else: not shown to be alike, or too few people to tell.",
+            "V lies within the margin with the stated confidence (one-sided). Else: not shown to be alike, or too few "
+            "people to tell.",
         ),
         (
             "ks",

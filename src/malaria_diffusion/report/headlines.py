@@ -88,10 +88,10 @@ def _recognised(table: pd.DataFrame) -> dict[str, Any]:
 
 def _intensities(table: pd.DataFrame) -> dict[str, Any]:
     row = only(table, variable="grey", group="all") or {}
-    margin = {} if row["verdict"] == "cannot tell" else {"margin": row["margin"]}
-    return margin | {
+    return {
+        "margin": row["margin"],
         "what": "Cramer's V of grey levels",
-        "value": row["cramers_v"],
+        "value": row["v"],
         "low": row["v_low"],
         "high": row["v_high"],
         "floor": row["floor_cramers_v"],

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from malaria_diffusion.questions.explanations.measure import MASKER
 from malaria_diffusion.report import text
-from malaria_diffusion.report.claims import NO_MARGIN, RULES, paper_claims, paper_settings, worse_than_floor
+from malaria_diffusion.report.claims import RULES, paper_claims, paper_settings, worse_than_floor
 from malaria_diffusion.report.definitions import DEFINITIONS
 from malaria_diffusion.report.results import Results, records
 
@@ -74,7 +74,6 @@ def render_report(summary: dict[str, Any], results: Results, figures: Mapping[st
         claims=paper_claims(results, summary),
         settings=paper_settings(summary),
         rules=RULES,
-        no_margin=NO_MARGIN,
         definitions=dict(sorted(DEFINITIONS.items(), key=lambda item: item[1].name.lower())),
         classified=results.classification_metrics,
         audit=results.privacy_audit,

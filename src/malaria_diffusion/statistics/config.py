@@ -20,8 +20,9 @@ class ComparisonParameters(Parameters):
             as part of the cell; the same rule for real and synthetic cells. -1: every pixel is, as of images that
             have no background.
         resamples: Bootstrap resamples for intervals.
-        permutations: Of images between real and synthetic, and of people between groups, for p-values, ranks and
-            margins.
+        permutations: Of images between real and synthetic, and of people between groups, for p-values and ranks.
+        margin: Cramer's V up to which distributions are called alike, chosen before the data: 0.15 is a shift by a
+            third of the standard deviation. The stronger the claim, the smaller.
         confidence: Of the intervals.
         seed: Of every choice and resample.
     """
@@ -32,5 +33,6 @@ class ComparisonParameters(Parameters):
     foreground_threshold: int = Field(ge=-1, le=254)
     resamples: int = Field(ge=100)
     permutations: int = Field(ge=200)
+    margin: float = Field(0.15, gt=0, lt=1)
     confidence: float = Field(gt=0.5, lt=1)
     seed: int = Field(ge=0)

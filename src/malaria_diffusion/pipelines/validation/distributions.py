@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.questions.distributions import figure as figures
 from malaria_diffusion.questions.distributions import measure
-from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.comparison import Comparison
 from malaria_diffusion.statistics.config import ComparisonParameters
 from malaria_diffusion.statistics.permutation import with_q_values
@@ -18,7 +17,7 @@ def compare_distributions(
     comparison: Comparison, predictions: pd.DataFrame, parameters: ComparisonParameters
 ) -> tuple[pd.DataFrame, dict[str, dict[str, NDArray[np.int64]]]]:
     """Chi-square and KL tests of synthetic against unseen real cells, with the same of real against real beside."""
-    bootstrap = Bootstrap.of(parameters)
+    rng = np.random.default_rng(parameters.seed)
     pixels = {
         side: measure.intensity_histograms(
             cells.pixels, parameters.bins, comparison.study.background, parameters.foreground_threshold
@@ -30,7 +29,7 @@ def compare_distributions(
         scores_of[side] = predictions[(predictions["source"] == source) & predictions["compared"]]
         scores[side] = {"score": measure.score_histograms(scores_of[side]["probability"].to_numpy(), parameters.bins)}
     tests = [
-        measure.results_table(histograms, of, bootstrap, parameters.permutations)
+        measure.results_table(histograms, of, parameters, rng)
         for histograms, of in ((pixels, comparison.tables), (scores, scores_of))
     ]
     summed = {

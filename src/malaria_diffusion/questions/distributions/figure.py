@@ -36,7 +36,7 @@ def distributions(
     for place, variable in zip(axes[1], histograms, strict=True):
         part = tests[tests["variable"] == variable]
         rows = np.arange(len(part))
-        value = part["cramers_v"]
+        value = part["v"]
         error = np.stack([value - part["v_low"].clip(upper=value), part["v_high"].clip(lower=value) - value])
         place.barh(rows, part["margin"], 0.7, color=FLOOR, alpha=0.25, label="within the margin")
         place.plot(part["floor_cramers_v"], rows + 0.15, "D", color=FLOOR, markersize=4, label="other people (floor)")
