@@ -47,7 +47,7 @@ def metrics(**values):
 
 def distributions(verdict="alike", q=0.6):
     row = {"chi2": 12000.0, "chi2_p": 0.0, "g": 13000.0, "g_p": 0.0, "kl": 0.03, "cramers_v": 0.111, "bins": 32}
-    row |= {"v_low": 0.101, "v_high": 0.121, "floor_chi2": 900.0, "floor_chi2_p": 1e-9, "floor_g_p": 1e-9}
+    row |= {"v": 0.111, "v_low": 0.101, "v_high": 0.121, "floor_chi2": 900.0, "floor_chi2_p": 1e-9, "floor_g_p": 1e-9}
     row |= {"floor_cramers_v": 0.083, "margin": 0.23, "image_chi2_p": 0.001, "image_chi2_q": 0.002}
     row |= {"resplit_p": q, "resplit_q": q, "verdict": verdict}
     variables = ("grey", "red", "green", "blue", "score")
@@ -439,7 +439,7 @@ def test_with_results_of_these_cells_no_command_is_shown(page):
         ("improve models", {"utility_metrics": utility(-0.03)}, "refuted"),
         ("improve models", {"utility_metrics": utility(0.01)}, "not decided"),
         ("improve models", {"utility_metrics": utility(0.03, shares=(1.0,))}, "not testable"),
-        ("Privacy", {}, "confirmed"),
+        ("Privacy", {}, "not decided"),
         ("Privacy", {"privacy_audit": audit(share=0.7)}, "refuted"),
         ("Privacy", {"privacy_audit": audit(copies="copies found")}, "refuted"),
         ("Privacy", {"privacy_audit": audit(attack=0.6)}, "refuted"),
@@ -479,7 +479,7 @@ def test_other_images_settle_nothing_but_cost_either():
 
 def test_privacy_is_never_called_safe():
     claim = judged(made(), "Privacy")
-    assert claim.judged.why == "nothing found beyond chance"
+    assert (claim.judged.verdict, claim.judged.why) == ("not decided", "nothing found by these audits")
 
 
 def test_every_headline_has_a_number_within_its_interval_or_a_reason():
