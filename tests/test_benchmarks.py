@@ -258,6 +258,7 @@ def test_what_the_peer_lacks_is_said_in_one_sentence(script, monkeypatch):
         "memory",
         "resume_cost",
         "contention",
+        "coverage",
         "diffusion_settings",
     ],
 )
@@ -274,6 +275,15 @@ def test_contention(tmp_path):
     assert all(is_positive(speed) for speed in speeds.values())
     for where in ("alone", "beside"):
         assert found[f"ratio_{where}"] == pytest.approx(speeds[f"as shipped, {where}"] / speeds[f"spinning, {where}"])
+
+
+def test_coverage(tmp_path):
+    result = start("coverage", "--trials", 4, "--json", tmp_path / "coverage.json")
+    assert result.returncode == 0, result.stdout + result.stderr
+    rows = pd.DataFrame(json.loads((tmp_path / "coverage.json").read_text())["rows"])
+    assert rows[["holds", "says yes"]].stack().dropna().between(0, 1).all()
+    assert {"accuracy", "ece", "kernel distance", "alike: perfect"} <= set(rows["what"])
+    assert set(rows["people"]) == {35, 15, 6}
 
 
 def test_diffusion_settings(tmp_path):

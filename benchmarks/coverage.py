@@ -1,0 +1,142 @@
+"""How often intervals hold the truth, and how often verdicts say yes to a perfect generator and to bad ones.
+
+    python benchmarks/coverage.py --json coverage.json
+
+People are made up: of log-normal numbers of cells, a quarter healthy, some harder than others, each with a stain of its
+own. What is measured of them are this package's own functions, as in the validation. Intervals state 95 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import norm
+from tqdm.auto import tqdm
+
+from malaria_diffusion.classifier.metrics import classification_metrics
+from malaria_diffusion.questions.distributions.measure import alike, effect_sizes
+from malaria_diffusion.questions.fidelity.measure import kernel_distances, resampled
+from malaria_diffusion.statistics.bootstrap import Bootstrap
+from malaria_diffusion.statistics.config import ComparisonParameters
+from malaria_diffusion.statistics.kernel_distance import capped
+
+PEOPLE = (35, 15)
+MARGIN = ComparisonParameters.model_fields["margin"].default
+DIMENSIONS, CELLS, BINS = 64, 1000, 64
+CORRELATION = 0.09  # of the features of a person's cells, as the NLM cells have
+STAIN, CELL = 0.58, 0.35  # deviation between people and between a person's cells, in that of all pixels
+
+
+def sizes(rng: np.random.Generator, people: int, cells: int) -> NDArray[np.int64]:
+    """Whose each of so many cells is, (cells,)."""
+    share = rng.lognormal(np.log(125), 0.8, people).clip(20, 700)
+    return np.repeat(np.arange(people), rng.multinomial(cells - people, share / share.sum()) + 1)
+
+
+def answers(rng: np.random.Generator, people: int, scale: float = 1.0) -> pd.DataFrame:
+    """Of a good classifier, whose confidence is overstated by `scale`."""
+    owner = sizes(rng, people, 125 * people)
+    ill = rng.random(len(owner)) < np.where(rng.random(people) < 0.25, 0, rng.beta(2, 2, people))[owner]
+    score = np.where(ill, 2.9, -2.9) + rng.normal(0, 1.7, len(owner)) + rng.normal(0, 0.8, people)[owner]
+    probability = 1 / (1 + np.exp(-scale * score))
+    names = np.array(["healthy", "ill"])
+    return pd.DataFrame(
+        {
+            "label": names[ill.astype(int)],
+            "predicted": names[(score > 0).astype(int)],
+            "person": owner.astype(str),
+            "probability": probability,
+            "confidence": np.maximum(probability, 1 - probability),
+        }
+    )
+
+
+def of_classifier(trials: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Coverage of every metric of the classifier."""
+    truth = {name: found["value"] for name, found in classification_metrics(answers(rng, 4000), "ill", 0.95).items()}
+    rows = []
+    for people in PEOPLE:
+        found = [classification_metrics(answers(rng, people), "ill", 0.95) for _ in tqdm(range(trials), str(people))]
+        rows += [
+            {
+                "what": name,
+                "people": people,
+                "truth": truth[name],
+                "holds": np.mean([one[name]["low"] <= truth[name] <= one[name]["high"] for one in found]),
+                "lies above": np.mean([one[name]["low"] > truth[name] for one in found]),
+            }
+            for name in truth
+        ]
+    return rows
+
+
+def of_kernel_distance(trials: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Mean of the kernel distance of a perfect generator, whose truth is 0, and how often its interval holds that."""
+    rows = []
+    for people in PEOPLE:
+        distances, held = [], []
+        for _ in tqdm(range(trials), str(people)):
+            owner, bootstrap = sizes(rng, people, CELLS), Bootstrap(200, 0.95, rng)
+            centres = np.sqrt(CORRELATION) * rng.normal(size=(people, DIMENSIONS))
+            real = centres[owner] + np.sqrt(1 - CORRELATION) * rng.normal(size=(CELLS, DIMENSIONS))
+            synthetic = rng.normal(size=(CELLS, DIMENSIONS))
+            side = resampled(capped(real), owner.astype(str), bootstrap)
+            drawn = kernel_distances(side, resampled(capped(synthetic), None, bootstrap))
+            low, high = bootstrap.interval(drawn[1:])
+            distances.append(drawn[0])
+            held.append(low <= 0 <= high)
+        rows.append({"what": "kernel distance", "people": people, "mean": np.mean(distances), "holds": np.mean(held)})
+    return rows
+
+
+def histograms(rng: np.random.Generator, level: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Of cells of these mean stains, (N, bins)."""
+    width = np.sqrt(1 - STAIN**2 - CELL**2)
+    shares = np.diff(norm.cdf((np.linspace(-4, 4, BINS + 1) - level[:, None]) / width), axis=1)
+    return rng.multinomial(800, shares / shares.sum(axis=1, keepdims=True))
+
+
+def of_alike(trials: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """How often generators are called alike: a perfect one, one that is off by a shift, one without variety."""
+    generators: dict[str, Callable[[], NDArray[np.float64]]] = {
+        "perfect": lambda: np.hypot(STAIN, CELL) * rng.normal(size=CELLS),
+        "shifted by half a person's deviation": lambda: STAIN / 2 + np.hypot(STAIN, CELL) * rng.normal(size=CELLS),
+        "shifted by a person's deviation": lambda: STAIN + np.hypot(STAIN, CELL) * rng.normal(size=CELLS),
+        "every cell the mean one": lambda: np.zeros(CELLS),
+    }
+    rows = []
+    for people in (*PEOPLE, 6):
+        for name, level in generators.items():
+            said = []
+            for _ in tqdm(range(trials), f"{people}, {name}"):
+                owner = sizes(rng, people, CELLS)
+                real = histograms(rng, STAIN * rng.normal(size=people)[owner] + CELL * rng.normal(size=CELLS))
+                effects = effect_sizes(real, owner.astype(str), histograms(rng, level()), 0.95)
+                said.append(alike(BINS, people, effects.v_bound, MARGIN) == "alike")
+            rows.append({"what": f"alike: {name}", "people": people, "says yes": np.mean(said)})
+    return rows
+
+
+def main() -> None:
+    """Simulate and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=400, help="of each row, default 400")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    rng = np.random.default_rng(arguments.seed)
+    rows = [row for part in (of_classifier, of_kernel_distance, of_alike) for row in part(arguments.trials, rng)]
+    print(pd.DataFrame(rows).round(4).fillna("").to_string(index=False))
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"trials": arguments.trials, "rows": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
