@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -84,7 +85,8 @@ sys.meta_path[sys.meta_path.index(PathFinder)] = Hides
 for name in {modules}:
     importlib.import_module(name)
 {example}
-assert images.shape == (2, 3, 16, 16) and images.dtype == np.uint8
+assert cells.pixels.shape == (4, 3, 64, 64) and cells.pixels.dtype.name == "uint8"
+assert cells.labels.tolist() == ["Parasitized"] * 2 + ["Uninfected"] * 2
 """
 
 
@@ -94,6 +96,7 @@ def test_the_library_samples_without_the_packages_of_the_study(tmp_path):
     modules = [str(file.relative_to(SOURCE).with_suffix("")).replace("/", ".") for file in files_of(LIBRARY)]
     hidden = {*CONTRACT["forbidden_modules"], "kedro_viz", "jupyterlab", "ipywidgets", "omegaconf", "sqlalchemy"}
     script = SCRIPT.format(hidden=hidden, modules=modules, example=example)
+    shutil.copytree(ROOT / "models", tmp_path / "models")
     environment = os.environ | {"PYTHONPATH": str(SOURCE), "HOME": str(tmp_path), "YOLO_OFFLINE": "true"}
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -11,7 +11,7 @@ import torch
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel, UniPCMultistepScheduler
 from torch.nn import functional
 
-from malaria_diffusion.diffusion.config import Clipping, Prediction, ScheduleKind, Solver, Variance
+from malaria_diffusion.diffusion.config import Clipping, Prediction, SamplingParameters, ScheduleKind, Solver, Variance
 from malaria_diffusion.diffusion.model import GUIDE_PARTS, PARTS, DiffusionModel
 from malaria_diffusion.diffusion.network.unet import build_network
 from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
@@ -423,3 +423,22 @@ def test_a_kernel_distance_comes_back(model, tmp_path, value):
     lineage = model.lineage.model_copy(update={"kernel_distance": value, "best_epoch": 2})
     dataclasses.replace(model, lineage=lineage).save(tmp_path)
     assert str(DiffusionModel.load(tmp_path).lineage.kernel_distance) == str(value)
+
+
+def test_generated_cells_say_how_they_were_made_and_are_those_that_sample_gives(model):
+    parameters = SamplingParameters(count={model.lineage.class_names[1]: 3}, evaluations=4, seed=5, precision="float32")
+    cells = model.generate(parameters)
+    np.testing.assert_array_equal(cells.pixels, model.sample(np.array([1, 1, 1]), parameters, progress=False))
+    assert cells.labels.tolist() == [model.lineage.class_names[1]] * 3
+    assert set(cells.table["model_identity"]) == {model.lineage.identity}
+    assert cells.table[["seed", "evaluations", "solver"]].drop_duplicates().values.tolist() == [[5, 4, "dpm-solver++"]]
+    with pytest.raises(UserError, match="asks for"):
+        model.generate(SamplingParameters(count={"Giraffe": 1}))
+
+
+def test_what_is_exported_is_what_it_is_called():
+    import malaria_diffusion as md
+
+    assert [getattr(md, name).__name__ for name in md.__all__] == md.__all__
+    with pytest.raises(AttributeError, match="no attribute 'Cell'"):
+        _ = md.Cell

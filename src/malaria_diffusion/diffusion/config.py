@@ -247,16 +247,16 @@ class SamplingParameters(Parameters):
         device: "auto", "cpu", "cuda" or "mps".
     """
 
-    count: int | dict[str, int]
-    seed: int = Field(ge=0, lt=2**63)
-    solver: Solver
-    evaluations: int | None = Field(ge=4)
-    variance: Variance
-    clipping: Clipping
-    guidance: float = Field(ge=0)
-    batch_size: int = Field(ge=1)
-    precision: PrecisionName
-    device: DeviceName
+    count: int | dict[str, int] = 64
+    seed: int = Field(0, ge=0, lt=2**63)
+    solver: Solver = Solver.DPM_SOLVER
+    evaluations: int | None = Field(20, ge=4)
+    variance: Variance = Variance.BETA_TILDE
+    clipping: Clipping = Clipping.STATIC
+    guidance: float = Field(1.0, ge=0)
+    batch_size: int = Field(25, ge=1)
+    precision: PrecisionName = "auto"
+    device: DeviceName = "auto"
 
     @field_validator("count", mode="before")
     @classmethod

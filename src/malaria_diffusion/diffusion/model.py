@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.diffusion.config import Clipping, SamplingParameters, ScheduleKind
 from malaria_diffusion.diffusion.lineage import Lineage
 from malaria_diffusion.errors import UserError
@@ -69,7 +71,7 @@ class DiffusionModel:
         return cls(network, GaussianDiffusion(schedule, lineage.process.prediction), lineage, guide)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: str | Path) -> Self:
         """Read what `save` wrote.
 
         Raises:
@@ -82,6 +84,7 @@ class DiffusionModel:
         from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
         from malaria_diffusion.diffusion.process.schedule import schedule_from_betas
 
+        folder = Path(folder)
         path = folder / LINEAGE
         again = "put a good copy there, or export the model again with `kedro run --pipeline diffusion`"
         if not path.exists():
@@ -133,6 +136,40 @@ class DiffusionModel:
 
         lineage = self.lineage
         return Denoiser(self.network, self.diffusion, lineage.size, lineage.null_class, lineage.grey, self.guide)
+
+    def generate(self, parameters: SamplingParameters | None = None) -> Cells:
+        """Synthetic cells, class after class.
+
+        Args:
+            parameters: How many of each class and how; None: as `SamplingParameters` has it.
+
+        Returns:
+            Their table has the columns index, label, seed, solver, evaluations, guidance, variance, clipping,
+            model_identity, cells_fingerprint and training_people_hash.
+
+        Raises:
+            UserError: a class that the model does not know, or what its kind cannot do, is asked for.
+        """
+        from malaria_diffusion.diffusion.sampling import labels_to_sample
+
+        lineage, parameters = self.lineage, parameters or SamplingParameters()
+        labels = labels_to_sample(parameters.count, lineage.class_names)
+        table = pd.DataFrame(
+            {
+                "index": np.arange(len(labels)),
+                "label": [lineage.class_names[label] for label in labels],
+                "seed": parameters.seed,
+                "solver": parameters.solver.value,
+                "evaluations": parameters.evaluations or lineage.process.timesteps,
+                "guidance": parameters.guidance,
+                "variance": parameters.variance.value,
+                "clipping": parameters.clipping.value,
+                "model_identity": lineage.identity,
+                "cells_fingerprint": lineage.cells_fingerprint,
+                "training_people_hash": lineage.training_people_hash,
+            }
+        )
+        return Cells.of_model(self.sample(labels, parameters), table, lineage.model_dump(mode="json"))
 
     def sample(
         self,

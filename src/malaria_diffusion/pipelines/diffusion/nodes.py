@@ -140,27 +140,7 @@ def export_ddpm(ddpm_checkpoint: dict[str, Any], training_plan: dict[str, Any], 
 
 def sample_cells(ddpm: DiffusionModel, sampling: SamplingParameters) -> Cells:
     """Generate cells with the stored model; needs neither training nor the cells it was trained on."""
-    from malaria_diffusion.diffusion.sampling import labels_to_sample
-
-    lineage = ddpm.lineage
-    labels = labels_to_sample(sampling.count, lineage.class_names)
-    images = ddpm.sample(labels, sampling)
-    table = pd.DataFrame(
-        {
-            "index": np.arange(len(labels)),
-            "label": [lineage.class_names[label] for label in labels],
-            "seed": sampling.seed,
-            "solver": sampling.solver.value,
-            "evaluations": sampling.evaluations or lineage.process.timesteps,
-            "guidance": sampling.guidance,
-            "variance": sampling.variance.value,
-            "clipping": sampling.clipping.value,
-            "model_identity": lineage.identity,
-            "cells_fingerprint": lineage.cells_fingerprint,
-            "training_people_hash": lineage.training_people_hash,
-        }
-    )
-    return Cells.of_model(images, table, lineage.model_dump(mode="json"))
+    return ddpm.generate(sampling)
 
 
 def measure_bound(
