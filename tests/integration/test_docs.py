@@ -30,6 +30,7 @@ def blocks(page):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     project = make_project(tmp_path_factory.mktemp("finished"))
+    shutil.copytree(ROOT / "models", project.folder / "models")
     project.succeeds("run")
     return project
 
