@@ -92,19 +92,37 @@ def beside(
 
 
 def loss_curve(history: pd.DataFrame, images: str) -> Figure:
-    """Figure 7: training and validation loss of the DDPM over images seen."""
-    figure = new_figure(6, 3.2)
-    axes = figure.subplots()
-    axes.plot(history["images_seen"], history["loss"], linewidth=1, label="training", color=SYNTHETIC, alpha=0.6)
-    at_ends = history.dropna(subset="val_loss")
-    axes.plot(
-        at_ends["images_seen"], at_ends["val_loss"], "o-", markersize=3, label="validation split (averaged weights)"
+    """Figure 7: losses of the DDPM, and the kernel distance that chooses its weights, over images seen.
+
+    The losses are of different timesteps where training draws some more often (`log_snr_deviation`), so the space
+    between the curves is not overfitting.
+    """
+    figure = new_figure(6, 4.6)
+    losses, distances = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
+    losses.plot(
+        history["images_seen"], history["loss"], linewidth=1, label="training (as drawn)", color=SYNTHETIC, alpha=0.6
     )
-    axes.set_yscale("log")
-    axes.set_xlabel("images seen")
-    axes.set_ylabel("mean squared error")
-    axes.legend(fontsize=8)
-    axes.set_title(f"Figure 7. Loss of the DDPM ({images})", fontsize=10)
+    at_ends = history.dropna(subset="val_loss")
+    losses.plot(
+        at_ends["images_seen"],
+        at_ends["val_loss"],
+        "o-",
+        markersize=3,
+        label="validation split (averaged weights, all timesteps alike)",
+    )
+    losses.set_ylabel("mean squared error")
+    losses.legend(fontsize=8)
+    looks = history.dropna(subset="kernel_distance")
+    distances.plot(looks["images_seen"], looks["kernel_distance"], "o-", markersize=3, color=SYNTHETIC)
+    if len(looks):  # without validation cells there are none
+        best = looks.loc[looks["kernel_distance"].idxmin()]
+        distances.plot(best["images_seen"], best["kernel_distance"], "o", color=REAL, label="exported")
+        distances.legend(fontsize=8)
+    losses.set_yscale("log")
+    distances.set_yscale("log" if (looks["kernel_distance"] > 0).any() else "linear")
+    distances.set_ylabel("kernel distance")
+    distances.set_xlabel("images seen")
+    losses.set_title(f"Figure 7. Training of the DDPM ({images})", fontsize=10)
     return figure
 
 
