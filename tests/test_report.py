@@ -92,6 +92,9 @@ def audit(share=0.5, copies="no more than false alarms", attack=0.5, caught=8, t
         lack = {"testable": False, "reason": "3 cells are too few; raise data_processing.split.audit_fraction"}
         empty = {"comparison": [], "copies": [], "power": [], "matched_by": "nothing"}
         return {"novelty": lack | empty, "membership": dict(lack)}
+    people = {"training_people": 12, "other_people": 10, "auc": 0.52, "low": 0.3, "high": 0.7, "p_value": 0.4}
+    rows = [{"cells": cells} | people for cells in ("trained on", "never trained on")]
+    by_person = {"testable": True, "reason": "", "rows": rows, "verdict": "people are not told apart"}
     return {
         "novelty": {
             "testable": True,
@@ -108,6 +111,7 @@ def audit(share=0.5, copies="no more than false alarms", attack=0.5, caught=8, t
         },
         "membership": {"testable": True, "reason": "", "members": 30, "non_members": 30, "people": 9}
         | {"matched_by": "person and label", "auc": attack, "low": attack - 0.04, "high": attack + 0.04}
+        | {"uncalibrated": {"auc": attack, "low": attack - 0.04, "high": attack + 0.04}, "by_person": by_person}
         | {"tpr": 0.02, "tpr_low": 0.0, "tpr_high": 0.05, "fpr": 0.01, "verdict": "members are not told apart"},
     }
 

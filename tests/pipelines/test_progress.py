@@ -105,8 +105,8 @@ def test_a_run_says_each_step_and_warns_of_nothing(tmp_path):
     assert new.returncode == 0, printed
     assert "WARNING" not in printed
     assert "WARNING" not in project.succeeds("run", "--pipeline", "data_processing", "--tags", "data_processing")
-    for step in (1, 2, 3):
-        assert f"[{step}/3] " in printed
+    for step in (1, 2):
+        assert f"[{step}/2] " in printed
     assert "packing cells: 100%" in printed
     assert (
         "made     data/03_primary: cell_table.parquet, cells.npy, dataset_summary.json, rejected_cells.csv" in printed

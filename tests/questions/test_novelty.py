@@ -11,7 +11,14 @@ from scipy import stats
 
 from malaria_diffusion.cells.phantom.draw import PhantomParameters, phantom_cells
 from malaria_diffusion.questions.privacy.figure import closest_pairs, nearest_distances
-from malaria_diffusion.questions.privacy.novelty import PLANTED, matched_draws, plant_copies, privacy_audit
+from malaria_diffusion.questions.privacy.novelty import (
+    COPIES,
+    NEAR_COPIES,
+    PLANTED,
+    matched_draws,
+    plant_copies,
+    privacy_audit,
+)
 from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.nearest import dihedral, pixel_vectors
 
@@ -144,10 +151,11 @@ def test_planted_copies_of_phantom_cells_are_caught(phantom):
     result = audit(rng, **sides)
     caught = result.distances.groupby(kinds)["copy"].mean()
     assert (caught[["exact", "turned or mirrored", "JPEG"]] == 1).all()
-    assert caught["shifted"] > 0.8
+    assert caught["shifted by 1 px"] > 0.8
     power = result.power[result.power["space"] == "any"].set_index("kind")
     assert list(power.index) == [*PLANTED, "all"]
-    assert power.loc["all", "planted"] == power.loc[list(PLANTED), "planted"].sum() == 8
+    assert power.loc["all", "planted"] == power.loc[list(COPIES), "planted"].sum() == 8
+    assert (power.loc[list(NEAR_COPIES), "planted"] == 2).all()
     assert power.loc["all", "caught"] >= 7
 
 
@@ -161,10 +169,36 @@ def test_planted_copies_are_of_their_kind(phantom):
         assert (dihedral(copy) == member).all(axis=(1, 2, 3)).any()
     difference = np.abs(copies.astype(int) - members)[kinds == "JPEG"].mean(axis=(1, 2, 3))
     assert (difference < 20).all()
-    for copy, member in zip(copies[kinds == "shifted"], members[kinds == "shifted"], strict=True):
+    for copy, member in zip(copies[kinds == "shifted by 1 px"], members[kinds == "shifted by 1 px"], strict=True):
         steps = [(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1)]
         inner = [(np.roll(member, step, axis=(1, 2)) == copy)[:, 1:-1, 1:-1].all() for step in steps]
         assert any(inner)
+
+
+def test_near_copies_are_of_their_kind():
+    """A bright square on black, off the middle."""
+    members = np.zeros((60, 3, 32, 32), np.uint8)
+    members[:, :, 8:20, 10:22] = 200
+    copies, kinds = plant_copies(members, 1.0, np.random.default_rng(0))
+    light = {kind: copies[kinds == kind].astype(float) for kind in NEAR_COPIES}
+    area = {kind: images.mean(axis=(1, 2, 3)) / members[0].mean() for kind, images in light.items()}
+    assert area["enlarged by 6 %"] == pytest.approx(1.06**2, abs=0.03)
+    assert area["turned by 15 degrees"] == pytest.approx(1, abs=0.02)
+    assert area["shifted by 3 px"] == pytest.approx(1)
+    assert area["blurred"] == pytest.approx(1, abs=0.01)
+    assert area["blended 60:40"] == pytest.approx(1, abs=0.01)  # all members are alike
+    assert ((area["tinted"] > 0.84) & (area["tinted"] < 1)).all()
+
+    def middle(images):
+        places = np.arange(32)
+        mass = images[:, 0] / images[:, 0].sum(axis=(1, 2), keepdims=True)
+        return np.stack([(mass.sum(axis=2) @ places), (mass.sum(axis=1) @ places)], axis=1)
+
+    moved = np.abs(middle(light["shifted by 3 px"]) - middle(members[:1].astype(float)))
+    assert set(np.unique(moved.round(6))) <= {0.0, 3.0} and (moved.max(axis=1) == pytest.approx(3))
+    corner = np.abs(light["turned by 15 degrees"] - members[0]).mean()
+    assert 1 < corner < 20
+    assert np.abs(np.diff(light["blurred"], axis=-1)).max() < np.abs(np.diff(members[0].astype(float), axis=-1)).max()
 
 
 def test_turning_all_synthetic_cells_changes_nothing():

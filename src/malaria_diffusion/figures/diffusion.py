@@ -115,7 +115,7 @@ def loss_curve(history: pd.DataFrame, images: str) -> Figure:
     looks = history.dropna(subset="kernel_distance")
     distances.plot(looks["images_seen"], looks["kernel_distance"], "o-", markersize=3, color=SYNTHETIC)
     if len(looks):  # without validation cells there are none
-        best = looks.loc[looks["kernel_distance"].idxmin()]
+        best = looks.iloc[int(looks["kernel_distance"].to_numpy().argmin())]
         distances.plot(best["images_seen"], best["kernel_distance"], "o", color=REAL, label="exported")
         distances.legend(fontsize=8)
     losses.set_yscale("log")

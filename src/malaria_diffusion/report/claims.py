@@ -146,6 +146,8 @@ def judge_privacy(audit: dict[str, Any]) -> Judged:
     found += ["copies" for row in novelty["copies"] if row["space"] == "any" and row["verdict"] == "copies found"]
     if membership["testable"] and membership["low"] > 0.5:
         found.append("members told apart")
+    if membership["testable"] and membership["by_person"].get("verdict") == "people are told apart":
+        found.append("training people told apart")
     if found:
         return Judged(Verdict.REFUTED, ", ".join(found))
     if not (novelty["testable"] and membership["testable"]):

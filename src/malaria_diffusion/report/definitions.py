@@ -212,6 +212,8 @@ DEFINITIONS = {
         ("caught", "Caught", _sentence(privacy.DEFINITIONS["caught"])),
         ("attack", "AUC of the attack", _sentence(membership.DEFINITIONS["auc"])),
         ("tpr", "TPR", _sentence(membership.DEFINITIONS["tpr"])),
+        ("difficulty", "Difficulty", _sentence(membership.DEFINITIONS["difficulty"])),
+        ("peopleauc", "AUC of people", _sentence(membership.DEFINITIONS["people"])),
         (
             "augmentation",
             "Augmentation",

@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from kedro.pipeline import Node, Pipeline
 from matplotlib.figure import Figure
@@ -45,12 +46,12 @@ def attack_membership(
     sampling: SamplingParameters,
     parameters: ComparisonParameters,
 ) -> Membership:
-    """Tell members from non-members by how well the model denoises them."""
+    """Tell members from non-members, and training people from others, by how well the model denoises them."""
     from malaria_diffusion.compute.device import Compute
 
     compute = Compute.of(sampling.device, sampling.precision)
-    members, audit, bootstrap = comparison.study.part("train"), comparison.study.part("audit"), Bootstrap.of(parameters)
-    return membership_attack(ddpm.denoiser, members, audit, compute, bootstrap, parameters.seed)
+    rng = np.random.default_rng(parameters.seed)
+    return membership_attack(ddpm.denoiser, comparison.study, compute, parameters.confidence, rng)
 
 
 def summarise_privacy(novelty: PrivacyAudit, membership: Membership) -> dict[str, Any]:

@@ -93,13 +93,15 @@ def membership_roc(attack: Membership) -> Figure:
     figure = new_figure(4.4, 4.2)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=FLOOR, linestyle=":", label="chance")
-    axes.step(attack.roc["fpr"], attack.roc["tpr"], where="post", color=SYNTHETIC, label="denoising loss")
+    axes.step(
+        attack.roc["fpr"], attack.roc["tpr"], where="post", color=SYNTHETIC, label="denoising loss, all cells together"
+    )
     axes.axvline(FALSE_POSITIVE_RATE, color="black", linewidth=0.5)
     axes.set_xlabel("non-members taken for members")
     axes.set_ylabel("members found")
     axes.set_title(
-        f"AUC {found['auc']:.3f} [{found['low']:.3f}, {found['high']:.3f}]\n"
-        f"members found at 1 %: {found['tpr']:.3f} [{found['tpr_low']:.3f}, {found['tpr_high']:.3f}]",
+        f"AUC within people and classes {found['auc']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+        + ("" if found["tpr"] is None else f"\nmembers found at 1 %: {found['tpr']:.3f}"),
         fontsize=9,
     )
     axes.legend(fontsize=7, loc="lower right")

@@ -1,7 +1,8 @@
-"""Does the model's loss tell the cells it was trained on from others of the same people?
+"""Does the model's loss tell the cells, or the people, that it was trained on from others?
 
 The attack by a threshold of the denoising loss (Matsumoto et al. 2023; Carlini et al. 2023, section 5.1), in its
-strongest position: it holds the network, every cell and its class.
+strongest position: it holds the network, every cell and its class, and knows of other people's cells how hard each is
+(Tang et al. 2024). A cell is told within its person and class; a person by the mean over some of theirs.
 """
 
 from __future__ import annotations
@@ -11,31 +12,46 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score, roc_curve
+from scipy.stats import mannwhitneyu, rankdata
+from sklearn.linear_model import RidgeCV
+from sklearn.metrics import roc_curve
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from tqdm.auto import tqdm
 
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.questions.privacy.novelty import matched_draws
-from malaria_diffusion.statistics.bootstrap import Bootstrap
+from malaria_diffusion.questions.privacy.novelty import matched_strata
+from malaria_diffusion.statistics.bootstrap import Interval
+from malaria_diffusion.statistics.jackknife import Jackknife
 
 if TYPE_CHECKING:  # they import torch
     from malaria_diffusion.compute.device import Compute
     from malaria_diffusion.diffusion.sampling import Denoiser
 
-CELLS = 240
+MEMBERS_EACH = 2  # beside each non-member
+CELLS_EACH = 10  # of a person
 TIMESTEPS = 8
 FALSE_POSITIVE_RATE = 0.01
+FEWEST_FALSE = 5  # non-members above the threshold, for that rate to be stated
 BATCH = 60
 FEWEST = 20
+FEWEST_PEOPLE = 10
 
 DEFINITIONS = {
-    "auc": "area under the ROC curve of minus the denoising loss, members against non-members of the same people and "
-    "classes; 0.5 is chance, 1 is certainty",
-    "low, high": "of auc, and of tpr: bootstrap interval, people resampled",
-    "tpr": "share of members found by the threshold that takes at most 1 % of non-members for members; 0.01 is chance",
+    "auc": "chance that a member has a smaller denoising loss than a non-member of the same person and class, both "
+    "less what is expected of so hard an image (area under the ROC curve, mean over people and classes by van "
+    "Elteren's weights); 0.5 is chance, 1 is certainty",
+    "low, high": "of auc, and of tpr: jackknife over people",
+    "tpr": "share of members found by the threshold that takes at most 1 % of non-members for members; 0.01 is chance. "
+    "Not stated of fewer than 500 non-members",
+    "people": "chance that a training person has a smaller mean loss than a person of the test, by at most ten cells "
+    "each, less what is expected of so hard images; of cells that were trained on, and of cells of the same people "
+    "that were not",
     "loss": "mean squared error of the predicted noise, the same noise for all cells, divided at each timestep by its "
     "standard deviation over cells, mean over timesteps",
+    "difficulty": "loss expected of an image of its class, colour, contrast, detail and size, as fitted to validation "
+    "people's cells",
 }
 
 
@@ -44,9 +60,13 @@ class Membership(NamedTuple):
 
     Attributes:
         summary: Ready for JSON: testable, reason (if not), members, non_members, people, matched_by, auc with low and
-            high, tpr with tpr_low and tpr_high, fpr (what the threshold takes) and verdict.
-        losses: One row a cell: row (index in its table), member, person, label, loss.
+            high, uncalibrated (the same of the loss as it is), tpr with tpr_low and tpr_high and fpr (what the
+            threshold takes; None where non-members are too few), verdict, and by_person: testable, reason (if not),
+            rows and verdict.
+        losses: One row a cell: row (place in the set), person, label, loss, difficulty, member.
         by_timestep: One row a timestep: t (from 0), auc of its loss alone.
+        by_person: One row for cells "trained on" and "never trained on": cells, training_people, other_people, auc,
+            low, high, p_value (Mann & Whitney 1947, one-sided).
         roc: The curve: fpr, tpr.
 
     If the attack cannot be made, only testable, reason and the numbers are there and the tables have no rows.
@@ -55,21 +75,22 @@ class Membership(NamedTuple):
     summary: dict[str, Any]
     losses: pd.DataFrame
     by_timestep: pd.DataFrame
+    by_person: pd.DataFrame
     roc: pd.DataFrame
 
 
 def membership_attack(
-    denoiser: Denoiser, members: Cells, audit: Cells, compute: Compute, bootstrap: Bootstrap, seed: int
+    denoiser: Denoiser, study: Cells, compute: Compute, confidence: float, rng: np.random.Generator
 ) -> Membership:
-    """Attack with non-members and as many members of the same people and classes, at most `CELLS` of each.
+    """Attack with all non-members and members of the same people and classes, and with people.
 
     Args:
         denoiser: Of the model.
-        members: Training cells, of which a few are read.
-        audit: Non-members: cells of the same people that nothing was trained on.
+        study: Cells with their split. Non-members are its audit cells; difficulty is learned from its validation
+            people, and its test people are those who were not trained on.
         compute: Where, and in which precision.
-        bootstrap: Of people; its draws choose the cells, too.
-        seed: Of the noise.
+        confidence: Of the intervals.
+        rng: Chooses cells and noise.
 
     Returns:
         See `Membership`. With fewer than 20 non-members, or all of one person, it says that nothing can be tested.
@@ -77,44 +98,200 @@ def membership_attack(
     Raises:
         UserError: losses are not finite.
     """
-    member_table, audit_table = members.table, audit.table
-    draws, matched_by = matched_draws(member_table, audit_table, 1, bootstrap.rng)
-    matched, held_out = draws[0] if draws else (np.empty(0, dtype=int), np.empty(0, dtype=int))
-    # the pairs are of the same person and class
-    kept = np.sort(bootstrap.rng.permutation(len(matched))[:CELLS])
-    matched, held_out = matched[kept], held_out[kept]
-    table = pd.concat([member_table.iloc[matched], audit_table.iloc[held_out]])
-    people, is_member = table["person"].to_numpy(dtype=str), np.arange(len(table)) < len(matched)
-    number = len(np.unique(people))
+    members, audit = study.part("train"), study.part("audit")
+    strata, matched_by = matched_strata(members.table, audit.table)
+    chosen = [rng.permutation(inside)[: MEMBERS_EACH * len(out)] for inside, out in strata]
+    inside = members[np.concatenate(chosen)] if strata else members[:0]
+    outside = audit[np.concatenate([out for _, out in strata])] if strata else audit[:0]
+    number = len({*outside.people.tolist()})
     summary: dict[str, Any] = {
-        "testable": len(held_out) >= FEWEST and number >= 2,
+        "testable": len(outside) >= FEWEST and number >= 2,
         "reason": "",
-        "members": len(matched),
-        "non_members": len(held_out),
+        "members": len(inside),
+        "non_members": len(outside),
         "people": number,
         "matched_by": matched_by,
     }
     if not summary["testable"]:
         summary["reason"] = (
-            f"{len(held_out)} cells of {number} training people were kept out of the training and have training cells "
+            f"{len(outside)} cells of {number} training people were kept out of the training and have training cells "
             f"to match, at least {FEWEST} of two people are needed; raise data_processing.split.audit_fraction"
         )
-        return Membership(summary, pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
-    sides = members[matched], audit[held_out]
-    images, classes = (
-        np.concatenate(parts) for parts in zip(*((side.pixels, side.classes) for side in sides), strict=True)
-    )
+        return Membership(summary, *(pd.DataFrame() for _ in Membership._fields[1:]))
+    sides = {
+        "member": inside,
+        "non-member": outside,
+        "val": _some_of_each(study.part("val"), rng),
+        "test": _some_of_each(study.part("test"), rng),
+    }
     steps = attack_timesteps(denoiser.diffusion.timesteps)
-    each = denoising_losses(denoiser, images, classes, steps, seed, compute)
-    loss = standardised(each)
-    fpr, tpr, _ = roc_curve(is_member, -loss, drop_intermediate=False)
-    summary |= _intervals(loss, is_member, people, bootstrap)
-    losses = pd.DataFrame(
-        {"row": table.index, "member": is_member, "person": people, "label": table["label"].to_numpy(), "loss": loss}
+    cells, each = _with_losses(denoiser, sides, steps, int(rng.integers(2**63)), compute)
+    by_person, people_told = _by_person(cells, matched_by, confidence)
+    attacked = cells["side"].isin(["member", "non-member"]).to_numpy()
+    losses, each = cells[attacked].assign(member=lambda table: table["side"] == "member"), each[attacked]
+    is_member, easier = losses["member"].to_numpy(), (losses["loss"] - losses["difficulty"]).to_numpy()
+    stratum = np.asarray(losses.groupby(matched_by.split(" and ")).ngroup(), dtype=np.int64)
+    summary |= _told_apart(losses["loss"].to_numpy(), easier, is_member, stratum, losses["person"], confidence)
+    summary["by_person"] = people_told
+    by_timestep = pd.DataFrame({"t": steps, "auc": [stratified_auc(column, is_member, stratum) for column in each.T]})
+    fpr, tpr, _ = roc_curve(is_member, -easier, drop_intermediate=False)
+    roc = pd.DataFrame({"fpr": fpr, "tpr": tpr})
+    return Membership(summary, losses.drop(columns="side"), by_timestep, by_person, roc)
+
+
+def _with_losses(
+    denoiser: Denoiser, sides: dict[str, Cells], steps: NDArray[np.int64], seed: int, compute: Compute
+) -> tuple[pd.DataFrame, NDArray[np.float64]]:
+    """One row a cell: side, row, person, label, loss, difficulty; and the loss at each timestep, (N, K)."""
+    images, classes = (
+        np.concatenate(parts) for parts in zip(*((c.pixels, c.classes) for c in sides.values()), strict=True)
     )
-    single = [float(roc_auc_score(is_member, -column)) for column in each.T]
-    by_timestep = pd.DataFrame({"t": steps, "auc": single})
-    return Membership(summary, losses, by_timestep, pd.DataFrame({"fpr": fpr, "tpr": tpr}))
+    each = denoising_losses(denoiser, images, classes, steps, seed, compute)
+    parts = [
+        pd.DataFrame({"side": name, "row": cells.places, "person": cells.people, "label": cells.labels})
+        for name, cells in sides.items()
+    ]
+    table = pd.concat(parts, ignore_index=True).assign(loss=standardised(each))
+    known = (table["side"] == "val").to_numpy()
+    return table.assign(difficulty=difficulty(images, classes, table["loss"].to_numpy(), known)), each
+
+
+def _told_apart(
+    loss: NDArray[np.float64],
+    easier: NDArray[np.float64],
+    is_member: NDArray[np.bool_],
+    stratum: NDArray[np.int64],
+    person: pd.Series,
+    confidence: float,
+) -> dict[str, Any]:
+    """What `Membership.summary` says of how well cells are told apart by either loss."""
+
+    def measure(weights: NDArray[np.float64]) -> dict[str, float]:
+        kept = weights > 0
+        tpr, fpr = true_positive_rate(easier[kept], is_member[kept])
+        auc, plain = (stratified_auc(values[kept], is_member[kept], stratum[kept]) for values in (easier, loss))
+        return {"auc": auc, "uncalibrated": plain, "tpr": tpr, "fpr": fpr}
+
+    jackknife, everyone = Jackknife(measure, person.to_numpy(dtype=str), confidence), np.ones(len(loss), bool)
+    auc, plain, tpr = (
+        {"value": jackknife.values[name]} | jackknife.share(name, everyone)._asdict()
+        for name in ("auc", "uncalibrated", "tpr")
+    )
+    stated = FALSE_POSITIVE_RATE * (~is_member).sum() >= FEWEST_FALSE
+    return {
+        "auc": auc["value"],
+        "low": auc["low"],
+        "high": auc["high"],
+        "uncalibrated": {"auc": plain["value"], "low": plain["low"], "high": plain["high"]},
+        "tpr": tpr["value"] if stated else None,
+        "tpr_low": tpr["low"] if stated else None,
+        "tpr_high": tpr["high"] if stated else None,
+        "fpr": jackknife.values["fpr"] if stated else None,
+        "verdict": "members are told apart" if auc["low"] > 0.5 else "members are not told apart",
+    }
+
+
+def stratified_auc(loss: NDArray[np.float64], is_member: NDArray[np.bool_], stratum: NDArray[np.int64]) -> float:
+    """Chance that a member has the smaller loss, within strata that have both sides (ties half); NaN if none has.
+
+    Strata weigh mn / (m + n + 1), which is best where all differ alike (van Elteren 1960).
+    """
+    above = total = 0.0
+    order = np.argsort(stratum, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(stratum[order])) + 1):
+        inside = is_member[rows]
+        m, n = int(inside.sum()), int((~inside).sum())
+        if m and n:
+            won = rankdata(-loss[rows])[inside].sum() - m * (m + 1) / 2
+            above += won / (m + n + 1)
+            total += m * n / (m + n + 1)
+    return above / total if total else float("nan")
+
+
+def true_positive_rate(loss: NDArray[np.float64], is_member: NDArray[np.bool_]) -> tuple[float, float]:
+    """The largest share of members below a threshold with at most 1 % of non-members below it, and that share; NaN
+    without both.
+    """
+    if is_member.all() or not is_member.any():
+        return float("nan"), float("nan")
+    fpr, tpr, _ = roc_curve(is_member, -loss, drop_intermediate=False)
+    place = int((fpr <= FALSE_POSITIVE_RATE + 1e-12).sum()) - 1
+    return float(tpr[place]), float(fpr[place])
+
+
+def difficulty(
+    images: NDArray[np.uint8], classes: NDArray[np.int64], loss: NDArray[np.float64], known: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """The loss to expect of each image, (N,), by what it looks like: a ridge regression on `known` cells, (N,).
+
+    Nothing is expected, 0, where fewer than 20 cells are known.
+    """
+    if known.sum() < FEWEST:
+        return np.zeros(len(images))
+    looks = _looks(images, classes)
+    model = make_pipeline(
+        StandardScaler(), PolynomialFeatures(2, include_bias=False), StandardScaler(), RidgeCV(np.logspace(-1, 4, 11))
+    )
+    expected: NDArray[np.float64] = model.fit(looks[known], loss[known]).predict(looks)
+    low, high = loss[known].min(), loss[known].max()
+    return expected.clip(low, high)  # nothing is known beyond
+
+
+def _looks(images: NDArray[np.uint8], classes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Colour, contrast, detail, size and class of each image, (N, D)."""
+    pixels = images.astype(np.float32) / 255
+    grey = pixels.mean(axis=1)
+    across, down = np.diff(grey, axis=2), np.diff(grey, axis=1)
+    looks = [
+        *pixels.mean(axis=(2, 3)).T,
+        *pixels.std(axis=(2, 3)).T,
+        np.abs(across).mean(axis=(1, 2)) + np.abs(down).mean(axis=(1, 2)),
+        np.sqrt(np.square(across).mean(axis=(1, 2)) + np.square(down).mean(axis=(1, 2))),
+        np.abs(np.diff(across, axis=2)).mean(axis=(1, 2)) + np.abs(np.diff(down, axis=1)).mean(axis=(1, 2)),
+        (np.abs(grey - np.median(grey[:, [0, 0, -1, -1], [0, -1, 0, -1]], axis=1)[:, None, None]) > 0.1).mean(
+            axis=(1, 2)
+        ),
+    ]
+    return np.column_stack([*looks, *np.eye(int(classes.max()) + 1)[classes].T]).astype(np.float64)
+
+
+def _some_of_each(cells: Cells, rng: np.random.Generator) -> Cells:
+    """At most `CELLS_EACH` random cells of each person."""
+    order = rng.permutation(len(cells))
+    rank = pd.Series(cells.people[order]).groupby(cells.people[order]).cumcount().to_numpy()
+    return cells[np.sort(order[rank < CELLS_EACH])]
+
+
+def _by_person(cells: pd.DataFrame, matched_by: str, confidence: float) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Whether people who were trained on have a smaller mean loss than those of the test."""
+    first = cells[cells.groupby(["side", "person"]).cumcount() < CELLS_EACH]
+    means = (first["loss"] - first["difficulty"]).groupby([first["side"], first["person"]]).mean()
+    others, members, audit = (
+        means[means.index.get_level_values("side") == side].to_numpy() for side in ("test", "member", "non-member")
+    )
+    known = {"trained on": members, "never trained on": audit}
+    if "person" not in matched_by:
+        return pd.DataFrame(), {"testable": False, "reason": "names tell no people"}
+    if (fewest := min(len(others), len(members), len(audit))) < FEWEST_PEOPLE:
+        reason = f"{fewest} people on one side, and at least {FEWEST_PEOPLE} are needed"
+        return pd.DataFrame(), {"testable": False, "reason": reason}
+    rows: list[dict[str, Any]] = []
+    for which, inside in known.items():
+        auc, (low, high) = _auc_of_people(inside, others, confidence)
+        rows.append(
+            {
+                "cells": which,
+                "training_people": len(inside),
+                "other_people": len(others),
+                "auc": auc,
+                "low": low,
+                "high": high,
+                "p_value": float(mannwhitneyu(inside, others, alternative="less").pvalue),
+            }
+        )
+    told = any(row["p_value"] < (1 - confidence) / len(rows) for row in rows)  # Bonferroni
+    verdict = "people are told apart" if told else "people are not told apart"
+    return pd.DataFrame(rows), {"testable": True, "reason": "", "rows": rows, "verdict": verdict}
 
 
 def attack_timesteps(timesteps: int) -> NDArray[np.int64]:
@@ -123,6 +300,19 @@ def attack_timesteps(timesteps: int) -> NDArray[np.int64]:
     Where noise is strong a loss tells of the noise alone (Carlini et al. 2023, section 5.1: best at a tenth of T).
     """
     return np.unique((np.arange(TIMESTEPS) + 0.5) * timesteps / 2 // TIMESTEPS).astype(np.int64)
+
+
+def _auc_of_people(
+    known: NDArray[np.float64], others: NDArray[np.float64], confidence: float
+) -> tuple[float, Interval]:
+    means, inside = np.concatenate([known, others]), np.arange(len(known) + len(others)) < len(known)
+
+    def measure(weights: NDArray[np.float64]) -> dict[str, float]:
+        kept = weights > 0
+        return {"auc": stratified_auc(means[kept], inside[kept], np.zeros(int(kept.sum()), np.int64))}
+
+    jackknife = Jackknife(measure, np.arange(len(means)).astype(str), confidence)
+    return jackknife.values["auc"], jackknife.share("auc", np.ones(len(means), bool))
 
 
 def denoising_losses(
@@ -178,50 +368,3 @@ def standardised(losses: NDArray[np.float64]) -> NDArray[np.float64]:
     standard = np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 0)
     mean: NDArray[np.float64] = standard.mean(axis=1)
     return mean
-
-
-def _intervals(
-    loss: NDArray[np.float64],
-    is_member: NDArray[np.bool_],
-    people: NDArray[np.str_],
-    bootstrap: Bootstrap,
-) -> dict[str, Any]:
-    names, owner = np.unique(people, return_inverse=True)
-    weights = bootstrap.counts(len(names))[:, owner]
-    # without names of people, a resample may lack one side
-    both = (weights[:, is_member].sum(axis=1) > 0) & (weights[:, ~is_member].sum(axis=1) > 0)
-    drawn = weighted_roc(loss, is_member, weights[both].astype(np.float64))[:2]
-    (low, high), (tpr_low, tpr_high) = (bootstrap.interval(values) for values in drawn)
-    _, tpr, fpr = weighted_roc(loss, is_member, np.ones((1, len(loss))))
-    verdict = "members are told apart" if low > 0.5 else "members are not told apart"
-    return {
-        "auc": float(roc_auc_score(is_member, -loss)),
-        "low": low,
-        "high": high,
-        "tpr": float(tpr[0]),
-        "tpr_low": tpr_low,
-        "tpr_high": tpr_high,
-        "fpr": float(fpr[0]),
-        "verdict": verdict,
-    }
-
-
-def weighted_roc(
-    loss: NDArray[np.float64], is_member: NDArray[np.bool_], weights: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """The curve for many weightings of the cells at once, (R, N), which one by one takes seconds.
-
-    Returns:
-        The area, the largest true positive rate of a threshold with a false positive rate of at most 1 %, and the
-        false positive rate there: (R,) each.
-    """
-    order = np.argsort(loss, kind="stable")
-    ends = np.flatnonzero(np.append(np.diff(loss[order]) > 0, True))
-    rates = []
-    for side in (is_member, ~is_member):
-        total = np.cumsum((weights * side)[:, order], axis=1)[:, ends]
-        rates.append(np.pad(total / total[:, -1:], ((0, 0), (1, 0))))
-    tpr, fpr = rates
-    place = (fpr <= FALSE_POSITIVE_RATE + 1e-12).sum(axis=1) - 1
-    rows = np.arange(len(weights))
-    return np.asarray(np.trapezoid(tpr, fpr, axis=1)), tpr[rows, place], fpr[rows, place]

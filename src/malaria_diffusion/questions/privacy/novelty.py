@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 from scipy.stats import betabinom, binomtest
 
 from malaria_diffusion.cells.cells import Cells
@@ -31,9 +32,11 @@ from malaria_diffusion.statistics.nearest import (
     pixel_vectors,
 )
 
-PLANTED = ("exact", "turned or mirrored", "JPEG", "shifted")
+COPIES = ("exact", "turned or mirrored", "JPEG", "shifted by 1 px")
+NEAR_COPIES = ("enlarged by 6 %", "shifted by 3 px", "turned by 15 degrees", "blended 60:40", "blurred", "tinted")
+PLANTED = COPIES + NEAR_COPIES
 JPEG_QUALITY = 75
-PLANTED_SHARE = 0.01
+PLANTED_SHARE = 0.025
 FALSE_ALARM_RATE = 0.005  # in each space, if there are cells enough to calibrate it
 DRAWS = 20
 CLOSEST = 10
@@ -53,7 +56,8 @@ DEFINITIONS = {
     "together at most",
     "p_value": "chance of as many false alarms (beta-binomial, as the threshold is itself estimated; Bonferroni's "
     "correction for several spaces)",
-    "caught": "of members planted among the synthetic cells, those called copies",
+    "caught": "of members planted among the synthetic cells, exact or turned, mirrored, shifted by a pixel or stored "
+    "as JPEG, those called copies; near copies are counted by kind",
 }
 
 
@@ -67,7 +71,8 @@ class PrivacyAudit(NamedTuple):
             distance_ratio, verdict.
         copies: One row a space, and "any": n, flagged, share, low, high, threshold (1 for "any"), calibration_cells,
             false_alarm_rate, expected_false_alarms, p_value, verdict.
-        power: One row a space, and "any", and kind of planted copy, and "all": planted, caught, recall, low, high.
+        power: One row a space, and "any", and kind of planted copy, and "all" of `COPIES`: planted, caught, recall,
+            low, high.
         closest: For each space the ten pairs with the smallest relative distance: rank, synthetic (position), label,
             member (index of its row), person, distance, relative_distance, transform (index in `TRANSFORMS`, of the
             synthetic cell), shift (rows and columns), copy.
@@ -185,8 +190,7 @@ def matched_draws(
 ) -> tuple[list[tuple[NDArray[np.int64], NDArray[np.int64]]], str]:
     """Sets of members and non-members, as many of each from every person and class.
 
-    Where a person has fewer of one than of the other in a class, that many are drawn of both. If that leaves out more
-    than half of the non-members, as with names that tell no people, sets are matched by class alone.
+    Where a person has fewer of one than of the other in a class, that many are drawn of both; see `matched_strata`.
 
     Args:
         members: Columns person and label.
@@ -198,13 +202,9 @@ def matched_draws(
         Positions of members and of non-members for each draw, and what they are matched by. No draws if there are no
         non-members.
     """
-    if unseen.empty:
-        return [], "nothing"
-    for columns in (["person", "label"], ["label"]):
-        there = members.groupby(columns).indices
-        strata = [(there[key], rows) for key, rows in unseen.groupby(columns).indices.items() if key in there]
-        if 2 * sum(min(len(first), len(second)) for first, second in strata) >= len(unseen):
-            break
+    strata, matched_by = matched_strata(members, unseen)
+    if not strata:
+        return [], matched_by
     result = []
     for _ in range(draws):
         pairs = [
@@ -213,13 +213,36 @@ def matched_draws(
             for size in [min(len(first), len(second))]
         ]
         result.append((np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs])))
-    return result, " and ".join(columns)
+    return result, matched_by
+
+
+def matched_strata(
+    members: pd.DataFrame, unseen: pd.DataFrame
+) -> tuple[list[tuple[NDArray[np.int64], NDArray[np.int64]]], str]:
+    """Positions of members and of non-members of each person and class that has both, and what they are matched by.
+
+    If that leaves out more than half of the non-members, as with names that tell no people, by class alone.
+    """
+    if unseen.empty:
+        return [], "nothing"
+    for columns in (["person", "label"], ["label"]):
+        there = members.groupby(columns).indices
+        strata = [
+            (np.asarray(there[key]), np.asarray(rows))
+            for key, rows in unseen.groupby(columns).indices.items()
+            if key in there
+        ]
+        if 2 * sum(min(len(first), len(second)) for first, second in strata) >= len(unseen):
+            break
+    return strata, " and ".join(columns)
 
 
 def plant_copies(
     members: NDArray[np.uint8], share: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.str_]]:
-    """Copies of random members for the audit to catch, and the kind of each, of `PLANTED` in turn.
+    """Copies and near copies of random members for the audit to catch, and the kind of each, of `PLANTED` in turn.
+
+    What an audit finds says something of what it would have found: copies that a generator makes are seldom exact.
 
     Args:
         members: uint8, (M, 3, S, S).
@@ -230,17 +253,59 @@ def plant_copies(
     kinds = np.array(PLANTED)[np.arange(count) % len(PLANTED)]
     copies = members[np.sort(rng.choice(len(members), count, replace=False))].copy()
     for place, kind in enumerate(kinds):
-        if kind == "turned or mirrored":
-            copies[place] = dihedral(copies[place])[rng.integers(1, len(TRANSFORMS))]
-        elif kind == "JPEG":
-            file = io.BytesIO()
-            Image.fromarray(copies[place].transpose(1, 2, 0)).save(file, "JPEG", quality=JPEG_QUALITY)
-            copies[place] = np.asarray(Image.open(file)).transpose(2, 0, 1)
-        elif kind == "shifted":
-            row, column = SHIFTS[rng.integers(1, len(SHIFTS))]
-            padded = np.pad(copies[place], ((0, 0), (1, 1), (1, 1)), mode="edge")
-            copies[place] = np.roll(padded, (row, column), axis=(1, 2))[:, 1:-1, 1:-1]
+        copies[place] = _changed(copies[place], kind, members, rng)
     return copies, kinds
+
+
+def _changed(
+    cell: NDArray[np.uint8], kind: str, members: NDArray[np.uint8], rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    match kind:
+        case "turned or mirrored":
+            turned: NDArray[np.uint8] = dihedral(cell)[rng.integers(1, len(TRANSFORMS))]
+            return turned
+        case "JPEG":
+            file = io.BytesIO()
+            Image.fromarray(cell.transpose(1, 2, 0)).save(file, "JPEG", quality=JPEG_QUALITY)
+            return np.array(Image.open(file), dtype=np.uint8).transpose(2, 0, 1)
+        case "shifted by 1 px":
+            return _shifted(cell, SHIFTS[rng.integers(1, len(SHIFTS))])
+        case "shifted by 3 px":
+            row, column = SHIFTS[rng.integers(1, len(SHIFTS))]
+            return _shifted(cell, (3 * row, 3 * column))
+        case "enlarged by 6 %":
+            return _mapped(cell, np.eye(2) / 1.06)
+        case "turned by 15 degrees":
+            cosine, sine = np.cos(np.pi / 12), np.sin(np.pi / 12)
+            return _mapped(cell, np.array([[cosine, -sine], [sine, cosine]]))
+        case "blended 60:40":
+            other = members[rng.integers(len(members))]
+            return _rounded(0.6 * cell + 0.4 * other)
+        case "blurred":
+            return _rounded(ndimage.gaussian_filter(cell.astype(float), (0, 1, 1), mode="nearest"))
+        case "tinted":
+            return _rounded(cell * rng.uniform(0.85, 1.0, (3, 1, 1)))
+    return cell
+
+
+def _shifted(cell: NDArray[np.uint8], shift: tuple[int, int]) -> NDArray[np.uint8]:
+    edge = max(map(abs, shift))
+    padded = np.pad(cell, ((0, 0), (edge, edge), (edge, edge)), mode="edge")
+    return np.roll(padded, shift, axis=(1, 2))[:, edge:-edge, edge:-edge]
+
+
+def _mapped(cell: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Each channel by a linear map about the middle, from places of the result to those of the cell."""
+    middle = (np.array(cell.shape[1:]) - 1) / 2
+    channels = [
+        ndimage.affine_transform(channel.astype(float), matrix, middle - matrix @ middle, order=1, mode="nearest")
+        for channel in cell
+    ]
+    return _rounded(np.stack(channels))
+
+
+def _rounded(pixels: NDArray[np.float64]) -> NDArray[np.uint8]:
+    return np.rint(pixels).clip(0, 255).astype(np.uint8)
 
 
 def _check(synthetic: Cells, members: Cells, audit: Cells) -> None:
@@ -335,7 +400,7 @@ def _counted(number: int, n: int, confidence: float) -> dict[str, Any]:
 def _power(space: str, caught: NDArray[np.bool_], kinds: NDArray[np.str_], confidence: float) -> list[dict[str, Any]]:
     rows = []
     for kind in (*PLANTED, "all"):
-        chosen = caught if kind == "all" else caught[kinds == kind]
+        chosen = caught[np.isin(kinds, COPIES) if kind == "all" else kinds == kind]
         counted = _counted(int(chosen.sum()), len(chosen), confidence)
         rows.append(
             {
