@@ -9,7 +9,7 @@ import pytest
 
 from malaria_diffusion.pipelines.validation.report import create_pipeline
 from malaria_diffusion.report import FIGURES, Results, claims, headlines, render_report, text
-from malaria_diffusion.report.claims import Verdict
+from malaria_diffusion.report.claims import Verdict, fit_of, judge_fit
 from malaria_diffusion.report.definitions import DEFINITIONS
 
 FINGERPRINT = "1e948c2b0023be1d"
@@ -225,6 +225,26 @@ def made(phantom=False, strategy="person", **changes):
     return Results(**given | changes)
 
 
+def curves(training, validation):
+    epochs = np.arange(1, len(training) + 1)
+    return pd.DataFrame({"epoch": epochs, "train_loss": training, "val_loss": validation})
+
+
+@pytest.mark.parametrize(
+    ("training", "validation", "verdict", "why"),
+    [
+        ([0.5, 0.1, 0.02, 0.01, 0.01], [0.4, 0.1, 0.12, 0.2, 0.3], "refuted", "overfits"),
+        ([0.9, 0.8, 0.7, 0.6, 0.5], [0.9, 0.8, 0.7, 0.6, 0.5], "refuted", "underfits"),
+        ([0.5, 0.2, 0.101, 0.1, 0.1], [0.5, 0.25, 0.2, 0.205, 0.2], "not decided", "neither"),
+        ([0.5], [0.5], "not decided", "neither"),
+    ],
+)
+def test_an_optimal_fit_is_refuted_by_either_curve_and_never_confirmed(training, validation, verdict, why):
+    judged = judge_fit(fit_of(curves(training, validation)))
+    assert judged.verdict == verdict
+    assert why in judged.why
+
+
 def summary_of(results):
     return {
         "dataset": results.dataset_summary,
@@ -238,6 +258,7 @@ def summary_of(results):
         },
         "classifier": {
             "initial_weights": "from scratch",
+            "fit": fit_of(curves([0.6, 0.2, 0.2], [0.7, 0.4, 0.35])),
             "parameters": {"architecture": "yolov8n-cls", "epochs": 2, "batch_size": 32, "optimizer": "AdamW"}
             | {"learning_rate": 0.002, "momentum": 0.9, "seed": 11}
             | {"image_size": 64, "kept_epoch": "last", "colour": 0.1, "test_time_augmentation": True},

@@ -19,6 +19,7 @@ from malaria_diffusion.studies.ablation.claims import RULE
 PAPERS_ACCURACY = 0.97
 PAPERS_IMAGES = 27_558
 ALPHA = 0.05
+FIT_MARGIN = 0.1
 # an audit that misses half of the copies planted in it says nothing by finding none
 FEWEST_CAUGHT = 0.5
 STEP_CLAIMS = ("more steps denoise better", "training takes longer", "few steps look like overfitting")
@@ -26,6 +27,9 @@ STEP_CLAIMS = ("more steps denoise better", "training takes longer", "few steps 
 RULES = {
     "Accuracy": "confirmed if 0.97 lies within or below the interval of the accuracy by a split of cells; refuted if "
     "above it.",
+    "Optimal fit": "refuted if the validation loss of the last epoch is over a tenth above that of the best one "
+    "(overfitted), or the training loss still fell by over a tenth in the last fifth of the epochs (underfitted); "
+    "never confirmed, as no loss curve shows an optimum.",
     "Intensities": "confirmed if the grey, red, green and blue levels of all cells are alike (V's upper bound within "
     "the margin); refuted if the resplit rank of any of them has q < 0.05.",
     "Very similar": "refuted if the difference of cells recognised, or of any measure of fidelity from its floor, "
@@ -81,6 +85,35 @@ def judge_accuracy(accuracy: dict[str, Any]) -> Judged:
     if accuracy["high"] < PAPERS_ACCURACY:
         return Judged(Verdict.REFUTED, "0.97 is above the interval")
     return Judged(Verdict.CONFIRMED, "0.97 is within or below the interval")
+
+
+def fit_of(history: pd.DataFrame) -> dict[str, Any]:
+    """What `judge_fit` judges.
+
+    Args:
+        history: One row an epoch of the classifier: epoch, train_loss, val_loss.
+    """
+    best = history.iloc[int(history["val_loss"].to_numpy().argmin())]
+    earlier, last = history.iloc[max(0, round(0.8 * len(history)) - 1)], history.iloc[-1]
+    return {
+        "epochs": int(last["epoch"]),
+        "best_epoch": int(best["epoch"]),
+        "best_val_loss": float(best["val_loss"]),
+        "last_val_loss": float(last["val_loss"]),
+        "earlier_train_loss": float(earlier["train_loss"]),
+        "last_train_loss": float(last["train_loss"]),
+    }
+
+
+def judge_fit(fit: dict[str, Any]) -> Judged:
+    """Whether the classifier neither over- nor underfits, by its curves."""
+    overfitted = fit["last_val_loss"] / fit["best_val_loss"] - 1
+    falling = 1 - fit["last_train_loss"] / fit["earlier_train_loss"]
+    if overfitted > FIT_MARGIN:
+        return Judged(Verdict.REFUTED, f"overfits: the last validation loss is {percent(overfitted)} above the best")
+    if falling > FIT_MARGIN:
+        return Judged(Verdict.REFUTED, f"underfits: the training loss still fell by {percent(falling)}")
+    return Judged(Verdict.NOT_DECIDED, "neither shows")
 
 
 def judge_intensities(tests: pd.DataFrame) -> Judged:
@@ -173,7 +206,7 @@ def planted_caught(novelty: dict[str, Any]) -> dict[str, Any]:
 def paper_claims(results: Results, summary: dict[str, Any]) -> list[Claim]:
     """Every claim of the paper beside this run's numbers."""
     dataset, lines = results.dataset_summary, summary["headlines"]
-    accuracy, by_cell = lines["accuracy"], lines["protocols"]
+    accuracy, by_cell, fit = lines["accuracy"], lines["protocols"], summary["classifier"]["fit"]
     if dataset["split_strategy"] == "cell":
         by_cell = accuracy
     grey = only(results.distribution_tests, variable="grey", group="all") or {}
@@ -203,6 +236,14 @@ def paper_claims(results: Results, summary: dict[str, Any]) -> list[Claim]:
             f"by cell: {_told(by_cell)}; {dataset['unseen']}: {_told(accuracy)}",
             judge_accuracy(by_cell),
             "split",
+        ),
+        Claim(
+            "The classifier is an optimal fit",
+            "neither over- nor underfits, by its loss curves",
+            f"validation loss {number(fit['best_val_loss'])} after epoch {fit['best_epoch']}, "
+            f"{number(fit['last_val_loss'])} after {fit['epochs']}; training loss {number(fit['last_train_loss'])}",
+            judge_fit(fit),
+            "classifier",
         ),
         Claim(
             "Intensities agree",
@@ -255,7 +296,7 @@ def paper_claims(results: Results, summary: dict[str, Any]) -> list[Claim]:
         ),
     ]
     claims = [_about_malaria(results, claim) for claim in claims]
-    return claims[:3] + steps + claims[3:]
+    return claims[:4] + steps + claims[4:]
 
 
 def paper_settings(summary: dict[str, Any]) -> list[Setting]:

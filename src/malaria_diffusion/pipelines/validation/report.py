@@ -7,7 +7,7 @@ from kedro.pipeline import Node, Pipeline
 
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.classifier.config import ClassifierParameters
-from malaria_diffusion.report import FIGURES, Results, headlines, render_report
+from malaria_diffusion.report import FIGURES, Results, fit_of, headlines, render_report
 from malaria_diffusion.statistics.config import ComparisonParameters
 from malaria_diffusion.tracking import log as tracking
 
@@ -49,6 +49,7 @@ def summarise_study(
         "classifier": {
             "initial_weights": classifier.weights or "from scratch",
             "parameters": classifier.model_dump(mode="json"),
+            "fit": fit_of(yolo_history),
             "kept_val_accuracy": float({"best": of_epoch.max(), "last": of_epoch.iloc[-1]}[classifier.kept_epoch]),
         },
         "n": {"real": compared, "synthetic": compared},
