@@ -9,6 +9,7 @@ own. What is measured of them are this package's own functions, as in the valida
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from tqdm.auto import tqdm
 from malaria_diffusion.classifier.metrics import classification_metrics
 from malaria_diffusion.questions.distributions.measure import alike, effect_sizes
 from malaria_diffusion.questions.fidelity.measure import kernel_distances, resampled
+from malaria_diffusion.questions.utility.measure import crossed_interval
 from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.config import ComparisonParameters
 from malaria_diffusion.statistics.kernel_distance import capped
@@ -124,6 +126,22 @@ def of_alike(trials: int, rng: np.random.Generator) -> list[dict[str, Any]]:
     return rows
 
 
+def of_gain(trials: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """How often the interval of a gain holds what is there: nothing, for seeds with luck and people with tastes."""
+    rows = []
+    for people, seeds in itertools.product(PEOPLE, (10, 20)):
+        owner = np.repeat(np.arange(people), 60)
+        held = 0
+        for _ in tqdm(range(trials), f"{people}, {seeds} seeds"):
+            luck, taste = rng.normal(0, 0.015, (seeds, 1)), rng.normal(0, 0.02, people)
+            both = rng.normal(0, 0.02, (seeds, people))
+            noise = rng.choice([-1.0, 0.0, 1.0], (seeds, len(owner)), p=[0.04, 0.92, 0.04])
+            low, high = crossed_interval(luck + (taste + both)[:, owner] + noise, owner.astype(str), 0.95)
+            held += low <= 0 <= high
+        rows.append({"what": f"gain over {seeds} seeds", "people": people, "coverage": held / trials})
+    return rows
+
+
 def main() -> None:
     """Simulate and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -132,7 +150,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     rng = np.random.default_rng(arguments.seed)
-    rows = [row for part in (of_classifier, of_kernel_distance, of_alike) for row in part(arguments.trials, rng)]
+    rows = [
+        row for part in (of_classifier, of_kernel_distance, of_gain, of_alike) for row in part(arguments.trials, rng)
+    ]
     print(pd.DataFrame(rows).round(4).fillna("").to_string(index=False))
     if arguments.json:
         arguments.json.write_text(json.dumps({"trials": arguments.trials, "rows": rows}, indent=1))

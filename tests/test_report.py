@@ -120,7 +120,9 @@ def utility(gain=0.0, shares=(0.25, 1.0)):
     rows = [{"arm": arm, "share": share} for share in shares for arm in ("real cells", "data sharing")]
     rows += [{"arm": "augmentation", "share": share} for share in shares if share < 1]
     rows += [{"arm": "synthetic cells alone", "share": 0.0}]
-    values = {"seeds": 1, "accuracy": 0.8, "low": 0.7, "high": 0.9}
+    rows += [{"arm": "as many real cells", "share": 1.0}]
+    values = {"steps": 300, "seeds": 10, "real_cells": 90.0, "synthetic_cells": 40.0}
+    values |= {"accuracy": 0.8, "low": 0.7, "high": 0.9}
     return pd.DataFrame(rows).assign(**values, gain=gain, gain_low=gain - 0.02, gain_high=gain + 0.02)
 
 

@@ -26,10 +26,9 @@ from malaria_diffusion.errors import UserError
 from malaria_diffusion.questions.utility import measure as utility
 from malaria_diffusion.questions.utility import small_ddpm
 from malaria_diffusion.questions.utility.config import UtilityParameters
-from malaria_diffusion.questions.utility.measure import EPOCHS, cells_per_epoch, run_trial, utility_table
+from malaria_diffusion.questions.utility.measure import EPOCHS, cells_shown, crossed_interval, run_trial, utility_table
 from malaria_diffusion.questions.utility.small_ddpm import cells_of_small_ddpm, small_training
-from malaria_diffusion.questions.utility.trials import Arm, Trial, rows_of_share, training_set, trials
-from malaria_diffusion.statistics.bootstrap import Bootstrap
+from malaria_diffusion.questions.utility.trials import Arm, Trial, part_of_each, rows_of_share, training_set, trials
 
 from ..toys import toy
 
@@ -90,32 +89,76 @@ def source(number, mark, classes=(0, 1), ill=0.2):
     return np.full((number, 3, 4, 4), mark, np.uint8), labels
 
 
-def test_equal_parts_of_every_source_and_class_and_every_cell_about_equally_often():
-    sources = [source(30, 1), source(500, 2)]
-    val = source(7, 3)
-    given = training_set(sources, val, 400, 2, seed=0)
-    marks, labels = given.cells[given.train_rows, 0, 0, 0], given.labels[given.train_rows]
-    for mark in (1, 2):
-        for label in (0, 1):
-            rows = given.train_rows[(marks == mark) & (labels == label)]
-            assert len(rows) == 100
-            times = np.bincount(rows)[np.unique(rows)]
+NOTHING = (np.zeros((0, 3, 4, 4), np.uint8), np.zeros(0, np.int64))
+
+
+def marks_and_labels(given):
+    return given.cells[given.train_rows, 0, 0, 0], given.labels[given.train_rows]
+
+
+@pytest.mark.parametrize("synthetic", [NOTHING, source(500, 2)])
+def test_every_arm_keeps_all_its_real_cells_and_classes_are_equal(synthetic):
+    real, val = source(60, 1), source(7, 3)
+    given = training_set(real, synthetic, val, 400, 1.0, seed=0)
+    marks, labels = marks_and_labels(given)
+    assert set(given.train_rows[marks == 1]) == set(range(60))
+    assert given.real == 60
+    assert np.bincount(labels).tolist() == [200, 200]
+    assert given.synthetic == len(set(given.train_rows[marks == 2]))
+    if len(synthetic[1]):
+        for label in (0, 1):  # as many on top, of each class
+            of_class = labels == label
+            assert len(set(given.train_rows[of_class & (marks == 2)])) == (real[1] == label).sum()
+            times = np.bincount(given.train_rows[of_class])
+            times = times[times > 0]
             assert times.max() - times.min() <= 1
     assert (given.cells[given.val_rows] == 3).all()
-    assert np.array_equal(given.labels[given.val_rows], val[1])
+    assert sorted(given.labels[given.val_rows]) == sorted(val[1])
 
 
-def test_the_real_cells_of_an_arm_are_those_of_the_arm_without_synthetic_ones():
-    real, synthetic, val = source(50, 1), source(50, 2), source(5, 3)
-    alone, both = training_set([real], val, 80, 2, 4), training_set([real, synthetic], val, 160, 2, 4)
-    assert set(alone.train_rows) == {row for row in both.train_rows if row < 50}
+def test_every_epoch_of_a_walk_holds_all_classes_alike():
+    given = training_set(source(200, 1, ill=0.05), source(100, 2), source(7, 3), 400, 0.5, seed=1)
+    for part in given.labels[given.train_rows].reshape(4, 100):
+        assert np.bincount(part).tolist() == [50, 50]
+
+
+@pytest.mark.parametrize(("ratio", "expected"), [(0.1, 5), (1.0, 50), (100.0, 200)])
+def test_the_share_of_synthetic_cells_is_as_asked_or_all_there_are(ratio, expected):
+    real, synthetic = source(50, 1, ill=0.0), source(200, 2, ill=0.0)
+    assert abs(training_set(real, synthetic, source(5, 3), 2000, ratio, 0).synthetic - expected) <= 1
+
+
+def test_a_training_too_short_for_all_cells_says_how_many_it_showed():
+    given = training_set(source(300, 1, ill=0.5), source(300, 2, ill=0.5), source(5, 3), 100, 1.0, 0)
+    assert given.real + given.synthetic == 100
+    assert 30 < given.real < 70
+
+
+def test_of_synthetic_cells_alone_all_are_shown():
+    given = training_set(NOTHING, source(40, 2, ill=0.5), source(5, 3), 200, 1.0, 0)
+    assert (given.real, given.synthetic) == (0, 40)
+
+
+def test_too_few_steps_are_refused():
+    with pytest.raises(UserError, match="steps"):
+        training_set(source(30, 1), NOTHING, source(5, 3), 1, 1.0, 0)
+
+
+def test_as_many_real_cells_are_as_many_of_each_class():
+    like = (np.zeros((9, 3, 4, 4), np.uint8), np.array([0] * 6 + [1] * 3))
+    cells, labels = part_of_each(source(300, 1, ill=0.5), like, 0)
+    assert np.bincount(labels).tolist() == [6, 3]
+    assert len(cells) == 9
+    assert len(part_of_each(source(4, 1, ill=0.5), like, 0)[1]) == 4
 
 
 def test_all_arms_once_for_each_seed():
     listed = trials(UtilityParameters(shares=[0.1, 1.0], seeds=[0, 7], steps=40, ddpm_images=10))
-    assert len(set(listed)) == len(listed) == 12
+    assert len(set(listed)) == len(listed) == 14
+    assert {trial.steps for trial in listed} == {40}
     assert [(trial.arm, trial.share) for trial in listed if trial.seed == 7] == [
         (Arm.SYNTHETIC, 0.0),
+        (Arm.MATCHED, 1.0),
         (Arm.REAL, 0.1),
         (Arm.AUGMENTATION, 0.1),
         (Arm.SHARING, 0.1),
@@ -147,51 +190,96 @@ def judged(rates, seed=0, cells=40):
     )
 
 
-def table_of(results, resamples=400):
-    table = utility_table(results, Bootstrap(resamples, 0.95, np.random.default_rng(0)))
+GIVEN = SimpleNamespace(real=30, synthetic=10)
+
+
+def table_of(results):
+    table = utility_table(results, dict.fromkeys(results, GIVEN), 0.95)
     return table.set_index(["arm", "share"])
 
 
-def test_accuracy_and_gain_are_means_over_seeds():
-    rates = {(Arm.REAL, 0.1): 0.7, (Arm.REAL, 1.0): 0.8, (Arm.SHARING, 0.1): 0.9, (Arm.SYNTHETIC, 0.0): 0.6}
-    results = {Trial(*key, seed): judged(np.full(10, rate), seed) for seed in (0, 1) for key, rate in rates.items()}
+@pytest.mark.parametrize("seeds", [2, 10])
+def test_accuracy_and_gain_are_means_over_seeds(seeds):
+    rates = {(Arm.REAL, 0.1): 0.7, (Arm.MATCHED, 1.0): 0.8, (Arm.SHARING, 0.1): 0.9, (Arm.SYNTHETIC, 0.0): 0.6}
+    results = {
+        Trial(*key, seed, 300): judged(np.full(10, rate), seed) for seed in range(seeds) for key, rate in rates.items()
+    }
     table = table_of(results)
 
     def accuracy(arm, share):
-        each = [(t["label"] == t["predicted"]).mean() for t in (results[Trial(arm, share, seed)] for seed in (0, 1))]
+        tables = [results[Trial(arm, share, seed, 300)] for seed in range(seeds)]
+        each = [(table["label"] == table["predicted"]).mean() for table in tables]
         row = table.loc[(arm.value, share)]
         assert row[["lowest", "highest"]].tolist() == pytest.approx([min(each), max(each)])
         return np.mean(each)
 
+    references = {Arm.SHARING: (Arm.REAL, 0.1), Arm.SYNTHETIC: (Arm.MATCHED, 1.0)}
     for (arm, share), row in table.iterrows():
         assert row["accuracy"] == pytest.approx(accuracy(Arm(arm), share))
-        assert row["low"] <= row["accuracy"] <= row["high"]
-        reference = accuracy(Arm.REAL, share or 1.0)
+        reference = accuracy(*references.get(Arm(arm), (Arm(arm), share)))
         assert row["gain"] == pytest.approx(accuracy(Arm(arm), share) - reference)
-    assert (table.loc[Arm.REAL.value, ["gain", "gain_low", "gain_high"]] == 0).all(axis=None)
-    assert not table.isna().any(axis=None)
+        assert (row["steps"], row["real_cells"], row["synthetic_cells"]) == (300, 30, 10)
+        if seeds == 10:
+            assert row["low"] <= row["accuracy"] <= row["high"]
+    assert (table.loc[Arm.REAL.value, "gain"] == 0).all()
+    stated = table[["low", "high", "gain_low", "gain_high"]].notna()
+    assert stated.all(axis=None) if seeds == 10 else not stated.any(axis=None)
 
 
 def test_gains_are_paired_by_person():
     """People differ widely, the gain hardly: its interval must be far narrower than that of an accuracy."""
     rates = np.random.default_rng(3).uniform(0.4, 0.85, 30)
-    results = {Trial(Arm.REAL, 1.0, 0): judged(rates, 5, 200), Trial(Arm.SHARING, 1.0, 0): judged(rates + 0.1, 5, 200)}
+    results = {}
+    for seed in range(10):
+        results[Trial(Arm.REAL, 1.0, seed, 300)] = judged(rates, seed, 200)
+        results[Trial(Arm.SHARING, 1.0, seed, 300)] = judged(rates + 0.1, seed, 200)
     row = table_of(results).loc[(Arm.SHARING.value, 1.0)]
     assert row["gain"] == pytest.approx(0.1, abs=0.02)
     assert row["gain_high"] - row["gain_low"] < (row["high"] - row["low"]) / 3
 
 
-def test_no_gain_is_found_where_there_is_none_as_often_as_the_interval_says():
-    covered = 0
-    for trial in range(60):
-        rates = np.random.default_rng(trial).uniform(0.6, 0.95, 25)
-        results = {
-            Trial(Arm.REAL, 1.0, 0): judged(rates, 2 * trial),
-            Trial(Arm.SHARING, 1.0, 0): judged(rates, 2 * trial + 1),
-        }
-        row = table_of(results, 200).loc[(Arm.SHARING.value, 1.0)]
-        covered += row["gain_low"] <= 0 <= row["gain_high"]
-    assert covered >= 51
+def test_budgets_are_judged_apart():
+    results = {
+        Trial(arm, 1.0, 0, steps): judged(np.full(8, rate), steps)
+        for steps, arm, rate in (
+            (100, Arm.REAL, 0.6),
+            (100, Arm.SHARING, 0.9),
+            (900, Arm.REAL, 0.9),
+            (900, Arm.SHARING, 0.6),
+        )
+    }
+    table = utility_table(results, dict.fromkeys(results, GIVEN), 0.95)
+    gains = table[table["arm"] == "data sharing"].set_index("steps")["gain"]
+    assert gains[100] > 0.2
+    assert gains[900] < -0.2
+
+
+def gain_of_nothing(rng, seeds, people=35, cells=60):
+    """Gains of cells by an arm that differs from the other in its seeds' luck and people's taste alone."""
+    of_seed = rng.normal(0, 0.015, (seeds, 1))
+    of_person = np.repeat(rng.normal(0, 0.02, people), cells)
+    both = np.repeat(rng.normal(0, 0.02, (seeds, people)), cells, axis=1)
+    noise = rng.choice([-1.0, 0.0, 1.0], (seeds, people * cells), p=[0.04, 0.92, 0.04])
+    return of_seed + of_person + both + noise, np.repeat(np.arange(people), cells).astype(str)
+
+
+def test_the_interval_of_a_gain_holds_nothing_where_there_is_none():
+    """95 of 100, to three standard errors; the bootstrap of two seeds held it in 85 and less."""
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(300):
+        low, high = crossed_interval(*gain_of_nothing(rng, 10), 0.95)
+        held += low <= 0 <= high
+    assert 0.915 * 300 <= held <= 0.99 * 300
+
+
+def test_a_gain_is_found_where_there_is_one():
+    rng = np.random.default_rng(1)
+    found = 0
+    for _ in range(50):
+        values, people = gain_of_nothing(rng, 10)
+        found += crossed_interval(values + 0.03, people, 0.95).low > 0
+    assert found > 40
 
 
 # --- what is trained ---
@@ -219,7 +307,8 @@ CLASSIFIER = ClassifierParameters(
 
 
 def test_steps_are_equal_whatever_is_given():
-    assert cells_per_epoch(40, CLASSIFIER) * EPOCHS / CLASSIFIER.batch_size == 40
+    assert cells_shown(40, CLASSIFIER) / CLASSIFIER.batch_size == 40
+    assert cells_shown(43, CLASSIFIER) / EPOCHS % CLASSIFIER.batch_size == 0
 
 
 def test_a_judged_trial_is_not_judged_again(tmp_path, monkeypatch):
@@ -238,16 +327,17 @@ def test_a_judged_trial_is_not_judged_again(tmp_path, monkeypatch):
     monkeypatch.setattr(utility, "predict", predict)
     table = people().assign(smear="")
     cells = np.zeros((len(table), 3, 8, 8), np.uint8)
-    given = training_set([source(20, 1)], source(5, 2), 16, 2, 0)
+    given = training_set(source(20, 1), NOTHING, source(5, 2), 16, 1.0, 0)
 
     def run(table):
-        trial = Trial(Arm.REAL, 1.0, 3)
+        trial = Trial(Arm.REAL, 1.0, 3, 300)
         return run_trial(trial, given, toy(cells, table), "ill", CLASSIFIER, tmp_path, None)
 
     first, again = run(table), run(table)
     pd.testing.assert_frame_equal(first, again)
     assert asked == [(table["split"] == "test").sum()]
     assert (trained[0].epochs, trained[0].seed, trained[0].warmup_epochs) == (EPOCHS, 3, 1)
+    assert (trained[0].flips, trained[0].colour, trained[0].kept_epoch) == (True, 0.1, "last")
     run(table.assign(split=np.where(table["split"] == "test", "val", "test")))  # other people test
     assert asked[1:] == [(table["split"] != "test").sum()]
 

@@ -26,6 +26,7 @@ class ClassifierData(NamedTuple):
         train_rows: Rows of `cells` to learn from, at least two.
         val_rows: Rows that are judged after each epoch, none of them in `train_rows`; where the best epoch is kept they
             choose it, by one view of each cell.
+        epoch_cells: Rows in an epoch; the next goes on where it ends, from the end to the start. None: all.
     """
 
     cells: NDArray[np.uint8]
@@ -33,6 +34,7 @@ class ClassifierData(NamedTuple):
     class_names: Sequence[str]
     train_rows: NDArray[np.integer]
     val_rows: NDArray[np.integer]
+    epoch_cells: int | None = None
 
 
 def check_cells(cells: NDArray[np.uint8]) -> None:
@@ -53,7 +55,7 @@ def check_data(data: ClassifierData) -> None:
     Raises:
         UserError: arrays of the wrong type or shape, rows or labels out of range, rows in both sets.
     """
-    cells, labels, class_names, train_rows, val_rows = data
+    cells, labels, class_names, train_rows, val_rows, _ = data
     check_cells(cells)
     if labels.shape != (len(cells),):
         raise UserError(f"The labels have shape {labels.shape}; expected one per cell, ({len(cells)},).")
@@ -73,9 +75,10 @@ def check_data(data: ClassifierData) -> None:
 
 def fingerprint(data: ClassifierData, parameters: ClassifierParameters, weights: Path | None) -> str:
     """A name that changes with anything that a resumed run must have in common with the killed one."""
-    cells, labels, class_names, train_rows, val_rows = data
+    cells, labels, class_names, train_rows, val_rows, epoch_cells = data
     digest = blake2b(parameters.model_dump_json(exclude={"device", "weights", "kept_epoch"}).encode(), digest_size=8)
     digest.update(repr((tuple(class_names), cells.shape[1:], len(train_rows))).encode())
+    digest.update(b"" if epoch_cells is None else repr(epoch_cells).encode())
     digest.update(b"" if weights is None else Path(weights).read_bytes())
     rows = np.concatenate([train_rows, val_rows]).astype(np.int64)
     digest.update(rows.tobytes() + labels[rows].astype(np.int64).tobytes())

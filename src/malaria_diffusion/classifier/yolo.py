@@ -144,12 +144,14 @@ class CellDataset(Dataset[dict[str, Tensor]]):
         self, data: ClassifierData, rows: NDArray[np.integer], parameters: ClassifierParameters | None
     ) -> None:
         """Take the rows; with parameters, they are shuffled and augmented as these say."""
-        self.cells, self.labels, self.rows = data.cells, torch.from_numpy(data.labels.astype(np.int64)), rows
-        self.parameters = parameters
+        self.cells, self.labels = data.cells, torch.from_numpy(data.labels.astype(np.int64))
+        self.all_rows, self.parameters = rows, parameters
+        self.number = len(rows) if parameters is None else data.epoch_cells or len(rows)
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
         """Draw the order and the augmentations of an epoch (from 0)."""
+        self.rows = self.all_rows[(epoch * self.number + np.arange(self.number)) % len(self.all_rows)]
         self.order = np.arange(len(self.rows))
         if self.parameters is not None:
             rng = np.random.default_rng((self.parameters.seed, epoch))

@@ -37,7 +37,7 @@ RULES = {
     "descriptor's rank has q < 0.05.",
     "Steps": RULE + ". Where unscaled and scaled betas disagree: not decided.",
     "Help": "confirmed if the interval of the gain by augmentation, with the fewest people, lies above 0; refuted if "
-    "below.",
+    "below. Of fewer than ten seeds there is no interval.",
     "Privacy": "refuted if synthetic cells lie nearer to members (interval above 0.5), if there are more copies than "
     "false alarms, or if the attack's interval lies above 0.5. Never confirmed: audits that find nothing do not show "
     "that nothing is there, and no guarantee (differential privacy) is given.",
@@ -161,6 +161,8 @@ def judge_help(gain: dict[str, Any]) -> Judged:
     """Whether cells of a DDPM trained on few people help a classifier of these few."""
     if "reason" in gain:
         return Judged(Verdict.NOT_TESTABLE, gain["reason"])
+    if gain["low"] is None:
+        return Judged(Verdict.NOT_DECIDED, f"{gain['rests_on']}: too few for an interval")
     if gain["low"] > 0:
         return Judged(Verdict.CONFIRMED, "the interval of the gain is above 0")
     if gain["high"] < 0:

@@ -228,8 +228,9 @@ DEFINITIONS = {
         (
             "gain",
             "Gain",
-            "Accuracy less that of real cells of the same people alone, after as many optimizer steps; paired by "
-            "person and seed.",
+            "Accuracy less that of the same real cells alone (of synthetic cells alone: less that of as many real "
+            "ones), after as many optimizer steps; paired by person and seed. Its interval is for new people and "
+            "seeds.",
         ),
         (
             "shap",

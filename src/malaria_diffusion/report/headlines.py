@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -49,7 +50,7 @@ def headlines(results: Results, positive_class: str | None) -> dict[str, dict[st
 
 def smallest_augmentation(table: pd.DataFrame) -> dict[str, Any] | None:
     """The row of augmentation with the fewest people: where the paper expects synthetic cells to help."""
-    return only(table[table["arm"] == "augmentation"].sort_values("share"))
+    return only(table[table["arm"] == "augmentation"].sort_values(["share", "steps"], ascending=[True, False]))
 
 
 def _bound(bound: dict[str, Any]) -> dict[str, Any]:
@@ -192,8 +193,8 @@ def _utility(table: pd.DataFrame) -> dict[str, Any]:
     return {
         "what": what,
         "value": row["gain"],
-        "low": row["gain_low"],
-        "high": row["gain_high"],
+        "low": row["gain_low"] if math.isfinite(row["gain_low"]) else None,  # of too few seeds
+        "high": row["gain_high"] if math.isfinite(row["gain_high"]) else None,
         "share": row["share"],
         "floor": 0.0,
         "rests_on": f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}",

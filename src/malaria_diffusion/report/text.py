@@ -23,12 +23,14 @@ def number(value: float, *beside: float) -> str:
     return f"{round(value, digits) + 0.0:,.{digits}f}"
 
 
-def interval(value: float, low: float, high: float) -> str:
-    """A number with its interval, all with the same decimals."""
+def interval(value: float, low: float | None, high: float | None) -> str:
+    """A number with its interval, all with the same decimals; without where there is none."""
+    if low is None or high is None or (math.isnan(low) and math.isnan(high)):
+        return number(value)
     return f"{number(value, low, high)} [{number(low, value, high)}, {number(high, value, low)}]"
 
 
-def signed(value: float, low: float, high: float) -> str:
+def signed(value: float, low: float | None, high: float | None) -> str:
     """A difference with its interval; what is above zero has a plus."""
     text = interval(value, low, high)
     return f"+{text}" if value > 0 else text

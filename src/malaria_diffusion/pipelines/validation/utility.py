@@ -17,9 +17,16 @@ from malaria_diffusion.diffusion.config import SamplingParameters
 from malaria_diffusion.diffusion.lineage import Lineage
 from malaria_diffusion.questions.utility.config import UtilityParameters
 from malaria_diffusion.questions.utility.figure import utility_figure
-from malaria_diffusion.questions.utility.measure import cells_per_epoch, run_trial, utility_table
-from malaria_diffusion.questions.utility.trials import Arm, Source, rows_of_share, training_set, trials
-from malaria_diffusion.statistics.bootstrap import Bootstrap
+from malaria_diffusion.questions.utility.measure import cells_shown, run_trial, utility_table
+from malaria_diffusion.questions.utility.trials import (
+    Arm,
+    TrainingSet,
+    Trial,
+    part_of_each,
+    rows_of_share,
+    training_set,
+    trials,
+)
 from malaria_diffusion.statistics.comparison import Comparison
 from malaria_diffusion.statistics.config import ComparisonParameters
 from malaria_diffusion.tracking import log as tracking
@@ -36,29 +43,20 @@ def measure_utility(
     workspace: Path,
 ) -> pd.DataFrame:
     """Train and judge every classifier of the study that is not trained and judged yet."""
-    cells, generated = comparison.study, comparison.generated
+    cells = comparison.study
     weights = resolve_weights(classifier.weights, workspace)
-    listed = trials(utility)
-    results = {}
+    listed, results, given = trials(utility), {}, {}
     for number, trial in enumerate(listed, 1):
         logger.info("utility %d of %d: %s", number, len(listed), trial)
-        sources: list[Source] = []
-        rows = rows_of_share(cells.table, trial.share, trial.seed)
-        if trial.arm is not Arm.SYNTHETIC:
-            sources.append((cells[rows].pixels, cells[rows].classes))
-        if trial.arm is Arm.AUGMENTATION:
-            images = _generate_from(rows, comparison, sampling, utility, trial.seed, workspace)
-            sources.append((images, generated.classes))
-        elif trial.arm is not Arm.REAL:
-            sources.append((generated.pixels[:], generated.classes))
-        val, number_of_cells = cells.part("val"), cells_per_epoch(utility.steps, classifier)
-        given = training_set(sources, (val.pixels, val.classes), number_of_cells, len(cells.class_names), trial.seed)
-        folder = workspace / "utility" / "classifiers"
-        results[trial] = run_trial(trial, given, cells, parameters.positive_class, classifier, folder, weights)
-    table = utility_table(results, Bootstrap.of(parameters))
+        given[trial] = _given(trial, comparison, sampling, classifier, utility, workspace)
+        folder, positive = workspace / "utility" / "classifiers", parameters.positive_class
+        results[trial] = run_trial(trial, given[trial], cells, positive, classifier, folder, weights)
+        given[trial] = given[trial]._replace(cells=cells.pixels[:0])  # its pixels are not needed any more
+    table = utility_table(results, given, parameters.confidence)
     for row in table.to_dict("records"):
-        measured = {name: row[name] for name in ("accuracy", "low", "high")}
-        tracking.log_metrics({"utility": {f"{row['arm']} at share {row['share']:g}": measured}})
+        measured = {name: row[name] for name in ("accuracy", "low", "high") if np.isfinite(row[name])}
+        after = "" if row["steps"] == utility.steps[-1] else f" after {row['steps']} steps"
+        tracking.log_metrics({"utility": {f"{row['arm']} at share {row['share']:g}{after}": measured}})
     return table
 
 
@@ -93,6 +91,34 @@ def create_pipeline() -> Pipeline:
         ],
         tags="utility",
     )
+
+
+def _given(
+    trial: Trial,
+    comparison: Comparison,
+    sampling: SamplingParameters,
+    classifier: ClassifierParameters,
+    utility: UtilityParameters,
+    workspace: Path,
+) -> TrainingSet:
+    """The cells of a trial."""
+    cells, generated = comparison.study, comparison.generated
+    rows = rows_of_share(cells.table, trial.share, trial.seed)
+    all_synthetic = (generated.pixels[:], generated.classes)
+    real, synthetic = (cells[rows].pixels, cells[rows].classes), all_synthetic
+    none = (cells.pixels[:0], cells.classes[:0])
+    match trial.arm:
+        case Arm.REAL:
+            synthetic = none
+        case Arm.MATCHED:
+            real, synthetic = part_of_each(real, all_synthetic, trial.seed), none
+        case Arm.SYNTHETIC:
+            real = none
+        case Arm.AUGMENTATION:
+            images = _generate_from(rows, comparison, sampling, utility, trial.seed, workspace)
+            synthetic = (images, generated.classes)
+    val, shown = cells.part("val"), cells_shown(trial.steps, classifier)
+    return training_set(real, synthetic, (val.pixels, val.classes), shown, utility.synthetic_per_real, trial.seed)
 
 
 def _generate_from(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
@@ -15,16 +15,24 @@ class UtilityParameters(Parameters):
     Attributes:
         shares: Shares of the training people whose real cells a classifier is given; rising, the last 1.
         seeds: One repetition for each: other people, other initial weights, another DDPM of the smaller shares.
-        steps: Optimizer steps of every classifier, whatever it is given.
+        steps: Optimizer steps of every classifier, whatever it is given: a number, or several that rise, as what helps
+            a training that is cut short need not help one that has converged.
+        synthetic_per_real: Synthetic cells beside each real one, at most as many as there are.
         ddpm_images: Training images that the DDPM of each smaller share sees.
     """
 
     shares: list[Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
     seeds: list[Annotated[int, Field(ge=0, lt=2**63)]] = Field(min_length=1)
-    steps: int = Field(ge=4)
+    steps: list[Annotated[int, Field(ge=4)]] = Field(min_length=1)
+    synthetic_per_real: float = Field(1.0, gt=0)
     ddpm_images: int = Field(ge=1)
 
-    @field_validator("shares", "seeds")
+    @field_validator("steps", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return value if isinstance(value, list) else [value]
+
+    @field_validator("shares", "seeds", "steps")
     @classmethod
     def _sorted_once(cls, value: list[float]) -> list[float]:
         return rising(value)

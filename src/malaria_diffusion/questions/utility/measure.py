@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import t
 
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.classifier.config import ClassifierParameters
@@ -18,15 +19,16 @@ from malaria_diffusion.classifier.predictor import predict
 from malaria_diffusion.classifier.trainer import train_classifier
 from malaria_diffusion.files import whole
 from malaria_diffusion.questions.utility.trials import Arm, TrainingSet, Trial
-from malaria_diffusion.statistics.bootstrap import Bootstrap
+from malaria_diffusion.statistics.bootstrap import Interval
 
-# the epoch, if the best is kept, is of so many; the learning rate rises in the first and falls in the others
-EPOCHS = 4
+EPOCHS = 4  # the learning rate rises in the first and falls in the others
+TINTS = 0.1
+FEWEST_SEEDS = 10  # of fewer, a spread between seeds is not known well enough for an interval
 
 
-def cells_per_epoch(steps: int, parameters: ClassifierParameters) -> int:
-    """Cells an epoch, so that a training takes `steps` optimizer steps in all, to rounding."""
-    return steps * parameters.batch_size // EPOCHS
+def cells_shown(steps: int, parameters: ClassifierParameters) -> int:
+    """Cells that are shown in so many optimizer steps, to a whole number of batches an epoch."""
+    return steps // EPOCHS * parameters.batch_size * EPOCHS
 
 
 def run_trial(
@@ -45,7 +47,8 @@ def run_trial(
         given: What it is trained on.
         cells: Of the study; those of the test people are judged.
         positive_class: See `prediction_table`.
-        parameters: As of the validation's classifier; its epochs and seed are replaced.
+        parameters: As of the validation's classifier, but for its epochs and seed, mirrorings and turns and tints,
+            which all arms have, and the epoch that is kept: the last, as people whom a hospital has not cannot choose.
         folder: Where trainings are kept.
         weights: Initial ones, the same in every arm; None: drawn from the trial's seed.
 
@@ -53,10 +56,18 @@ def run_trial(
         See `prediction_table`.
     """
     parameters = parameters.model_copy(
-        update={"epochs": EPOCHS, "warmup_epochs": min(parameters.warmup_epochs, 1.0), "seed": trial.seed}
+        update={
+            "epochs": EPOCHS,
+            "warmup_epochs": min(parameters.warmup_epochs, 1.0),
+            "seed": trial.seed,
+            "flips": True,
+            "colour": max(parameters.colour, TINTS),
+            "kept_epoch": "last",
+        }
     )
+    rows, names = given.train_rows, cells.class_names
     checkpoint, _ = train_classifier(
-        ClassifierData(given.cells, given.labels, cells.class_names, given.train_rows, given.val_rows),
+        ClassifierData(given.cells, given.labels, names, rows, given.val_rows, len(rows) // EPOCHS),
         parameters,
         folder,
         weights,
@@ -73,57 +84,79 @@ def run_trial(
     return predictions
 
 
-def utility_table(results: Mapping[Trial, pd.DataFrame], bootstrap: Bootstrap) -> pd.DataFrame:
-    """Accuracy of every arm and what it gains over real cells alone, with intervals over people and seeds.
+def utility_table(
+    results: Mapping[Trial, pd.DataFrame], given: Mapping[Trial, TrainingSet], confidence: float
+) -> pd.DataFrame:
+    """Accuracy of every arm and what it gains over the same without synthetic cells.
 
-    People are resampled alike for every arm, and so are the seeds where there are several, so that a gain is a paired
-    difference.
+    Intervals are for new people and new seeds, which are crossed: the variance over people (jackknife of the mean over
+    seeds) and that over seeds are added, which counts what is neither twice and is conservative (Owen 2007), with
+    Student's t by Satterthwaite's degrees of freedom. Of fewer than ten seeds none is stated: NaN.
 
     Args:
         results: Of every trial, see `run_trial`; all judge the same cells.
-        bootstrap: Of people and of seeds.
+        given: What each was trained on.
+        confidence: Of the intervals.
 
     Returns:
-        One row an arm and share: arm, share, seeds, accuracy (mean over seeds), low, high, lowest and highest (of the
-        seeds), recall_CLASS (mean over seeds); gain over real cells alone with the same share (for synthetic cells
-        alone: with all people), gain_low and gain_high.
+        One row a number of steps, arm and share: steps, arm, share, seeds, real_cells and synthetic_cells (different
+        ones that were shown, means over seeds), accuracy (mean over seeds), low, high, lowest and highest (of the
+        seeds), recall_CLASS (mean over seeds); gain over `Trial.reference`, gain_low and gain_high.
     """
     seeds = sorted({trial.seed for trial in results})
     first = next(iter(results.values()))
-    people, person = np.unique(first["person"].to_numpy(dtype=str), return_inverse=True)
-    counts = np.bincount(person, minlength=len(people))
-    drawn = bootstrap.counts(len(people))
-    of_seeds = bootstrap.counts(len(seeds)) / len(seeds)
-    weights = np.concatenate([np.ones((1, len(people)), int), drawn])  # the first is the sample itself
-    seed_weights = np.concatenate([np.full((1, len(seeds)), 1 / len(seeds)), of_seeds])
-
-    def accuracies(arm: Arm, share: float) -> NDArray[np.float64]:
-        """(1 + resamples,)"""
-        right = [_right(results[Trial(arm, share, seed)]) for seed in seeds]
-        by_person = np.stack([np.bincount(person, values, minlength=len(people)) for values in right])
-        each = weights @ by_person.T / (weights @ counts)[:, None]
-        mean: NDArray[np.float64] = (each * seed_weights).sum(axis=1)
-        return mean
-
     rows = []
-    for arm, share in sorted(
-        {(trial.arm, trial.share) for trial in results}, key=lambda key: (list(Arm).index(key[0]), key[1])
+    for steps, arm, share in sorted(
+        {(trial.steps, trial.arm, trial.share) for trial in results},
+        key=lambda key: (key[0], list(Arm).index(key[1]), key[2]),
     ):
-        found = accuracies(arm, share)
-        gain = found - accuracies(Arm.REAL, share or 1.0)
-        each = [_right(results[Trial(arm, share, seed)]).mean() for seed in seeds]
-        low, high = bootstrap.interval(found[1:])
-        gain_low, gain_high = bootstrap.interval(gain[1:])
-        row = {"arm": arm.value, "share": share, "seeds": len(seeds), "accuracy": found[0], "low": low, "high": high}
-        row |= {"lowest": min(each), "highest": max(each)}
-        for label in sorted(first["label"].unique()):
-            recalls = [
-                _right(table)[(table["label"] == label).to_numpy()].mean()
-                for table in (results[Trial(arm, share, seed)] for seed in seeds)
-            ]
-            row[f"recall_{label}"] = float(np.mean(recalls))
-        rows.append(row | {"gain": gain[0], "gain_low": gain_low, "gain_high": gain_high})
+        trials = [Trial(arm, share, seed, steps) for seed in seeds]
+        right = np.stack([_right(results[trial]) for trial in trials]).astype(float)
+        before = np.stack([_right(results[trial.reference]) for trial in trials]).astype(float)
+        low, high = crossed_interval(right, first["person"].to_numpy(dtype=str), confidence)
+        gain_low, gain_high = crossed_interval(right - before, first["person"].to_numpy(dtype=str), confidence)
+        of_class = {
+            f"recall_{label}": float(right[:, (first["label"] == label).to_numpy()].mean())
+            for label in sorted(first["label"].unique())
+        }
+        rows.append(
+            {
+                "steps": steps,
+                "arm": arm.value,
+                "share": share,
+                "seeds": len(seeds),
+                "real_cells": float(np.mean([given[trial].real for trial in trials])),
+                "synthetic_cells": float(np.mean([given[trial].synthetic for trial in trials])),
+                "accuracy": float(right.mean()),
+                "low": low,
+                "high": high,
+                "lowest": float(right.mean(axis=1).min()),
+                "highest": float(right.mean(axis=1).max()),
+                **of_class,
+                "gain": float((right - before).mean()),
+                "gain_low": gain_low,
+                "gain_high": gain_high,
+            }
+        )
     return pd.DataFrame(rows)
+
+
+def crossed_interval(values: NDArray[np.float64], people: NDArray[np.str_], confidence: float) -> Interval:
+    """Of the mean of values, (seeds, cells), over new people and new seeds; see `utility_table`."""
+    names, person = np.unique(people, return_inverse=True)
+    seeds, number = len(values), len(names)
+    if seeds < FEWEST_SEEDS or number < 2:
+        return Interval(float("nan"), float("nan"))
+    cells, sums = np.bincount(person), np.bincount(person, values.mean(axis=0))
+    without = (sums.sum() - sums) / (cells.sum() - cells)
+    of_people = (number - 1) / number * np.square(without - without.mean()).sum()
+    of_seeds = values.mean(axis=1).var(ddof=1) / seeds
+    variance = of_people + of_seeds
+    if variance == 0:
+        return Interval(float(values.mean()), float(values.mean()))
+    degrees = variance**2 / (of_people**2 / (number - 1) + of_seeds**2 / (seeds - 1))
+    reach = t.ppf((1 + confidence) / 2, degrees) * np.sqrt(variance)
+    return Interval(float(values.mean() - reach), float(values.mean() + reach))
 
 
 def _right(predictions: pd.DataFrame) -> NDArray[np.bool_]:
