@@ -138,7 +138,7 @@ def of_gain(trials: int, rng: np.random.Generator) -> list[dict[str, Any]]:
             noise = rng.choice([-1.0, 0.0, 1.0], (seeds, len(owner)), p=[0.04, 0.92, 0.04])
             low, high = crossed_interval(luck + (taste + both)[:, owner] + noise, owner.astype(str), 0.95)
             held += low <= 0 <= high
-        rows.append({"what": f"gain over {seeds} seeds", "people": people, "coverage": held / trials})
+        rows.append({"what": f"gain over {seeds} seeds", "people": people, "holds": held / trials})
     return rows
 
 
@@ -153,7 +153,7 @@ def main() -> None:
     rows = [
         row for part in (of_classifier, of_kernel_distance, of_gain, of_alike) for row in part(arguments.trials, rng)
     ]
-    print(pd.DataFrame(rows).round(4).fillna("").to_string(index=False))
+    print(pd.DataFrame(rows).round(4).to_string(index=False, na_rep=""))
     if arguments.json:
         arguments.json.write_text(json.dumps({"trials": arguments.trials, "rows": rows}, indent=1))
 
