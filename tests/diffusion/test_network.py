@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn import functional
 
-from malaria_diffusion.diffusion.config import BoundParameters, NetworkParameters
+from malaria_diffusion.diffusion.config import BoundParameters, NetworkParameters, SamplingParameters
 from malaria_diffusion.diffusion.network.unet import build_network
 
 
@@ -275,7 +275,11 @@ def test_an_unknown_key_is_refused_by_name(request, fixture):
         type(good)(**good.model_dump() | {"learningrate": 0.1})
 
 
-@pytest.mark.parametrize("fixture", FIXTURES)
+def test_sampling_needs_to_be_told_nothing():
+    assert SamplingParameters() == SamplingParameters(count=64, solver="dpm-solver++", evaluations=20, guidance=1.0)
+
+
+@pytest.mark.parametrize("fixture", [name for name in FIXTURES if name != "sampling_parameters"])
 def test_every_missing_key_is_named(request, fixture):
     good = request.getfixturevalue(fixture)
     for key, field in type(good).model_fields.items():

@@ -167,6 +167,12 @@ def test_all_arms_once_for_each_seed():
     ]
 
 
+@pytest.mark.parametrize("steps", [[], [900, 300], [300, 300], 3, [2, 300]])
+def test_numbers_of_steps_must_rise(steps):
+    with pytest.raises(ValueError, match="steps"):
+        UtilityParameters(shares=[1.0], seeds=[0], steps=steps, ddpm_images=10)
+
+
 @pytest.mark.parametrize("shares", [[0.5], [1.0, 0.5], [0.5, 0.5, 1.0], [0.0, 1.0], []])
 def test_shares_must_rise_to_all(shares):
     with pytest.raises(ValueError, match="shares"):

@@ -55,7 +55,7 @@ def measure_utility(
     table = utility_table(results, given, parameters.confidence)
     for row in table.to_dict("records"):
         measured = {name: row[name] for name in ("accuracy", "low", "high") if np.isfinite(row[name])}
-        after = "" if row["steps"] == utility.steps[-1] else f" after {row['steps']} steps"
+        after = "" if row["steps"] == utility.budgets[-1] else f" after {row['steps']} steps"
         tracking.log_metrics({"utility": {f"{row['arm']} at share {row['share']:g}{after}": measured}})
     return table
 

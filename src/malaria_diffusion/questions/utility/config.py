@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, field_validator
 
 from malaria_diffusion.config import Parameters, rising
+
+Steps = Annotated[int, Field(ge=4)]
 
 
 class UtilityParameters(Parameters):
@@ -23,19 +25,19 @@ class UtilityParameters(Parameters):
 
     shares: list[Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
     seeds: list[Annotated[int, Field(ge=0, lt=2**63)]] = Field(min_length=1)
-    steps: list[Annotated[int, Field(ge=4)]] = Field(min_length=1)
+    steps: Steps | Annotated[list[Steps], Field(min_length=1)]
     synthetic_per_real: float = Field(1.0, gt=0)
     ddpm_images: int = Field(ge=1)
 
-    @field_validator("steps", mode="before")
-    @classmethod
-    def _one_or_several(cls, value: Any) -> Any:
-        return value if isinstance(value, list) else [value]
+    @property
+    def budgets(self) -> list[int]:
+        """The numbers of steps, also if there is one."""
+        return self.steps if isinstance(self.steps, list) else [self.steps]
 
     @field_validator("shares", "seeds", "steps")
     @classmethod
-    def _sorted_once(cls, value: list[float]) -> list[float]:
-        return rising(value)
+    def _sorted_once(cls, value: list[float] | int) -> list[float] | int:
+        return rising(value) if isinstance(value, list) else value
 
     @field_validator("shares")
     @classmethod

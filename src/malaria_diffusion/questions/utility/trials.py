@@ -65,7 +65,7 @@ class Trial(NamedTuple):
 def trials(parameters: UtilityParameters) -> list[Trial]:
     """All classifiers. With all people the DDPM of the same people is the one of data sharing, so that is one arm."""
     listed = []
-    for seed, steps in itertools.product(parameters.seeds, parameters.steps):
+    for seed, steps in itertools.product(parameters.seeds, parameters.budgets):
         listed += [Trial(Arm.SYNTHETIC, 0.0, seed, steps), Trial(Arm.MATCHED, 1.0, seed, steps)]
         for share in parameters.shares:
             arms = [Arm.REAL, Arm.SHARING] if share == 1 else [Arm.REAL, Arm.AUGMENTATION, Arm.SHARING]
