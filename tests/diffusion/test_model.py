@@ -442,3 +442,10 @@ def test_what_is_exported_is_what_it_is_called():
     assert [getattr(md, name).__name__ for name in md.__all__] == md.__all__
     with pytest.raises(AttributeError, match="no attribute 'Cell'"):
         _ = md.Cell
+
+
+def test_a_copy_of_a_model_does_not_say_where_it_was_read_from(folder, tmp_path):
+    DiffusionModel.load(folder).save(tmp_path / "copy")
+    for path in (tmp_path / "copy").rglob("*.json"):
+        assert str(folder) not in path.read_text()
+    DiffusionModel.load(tmp_path / "copy")

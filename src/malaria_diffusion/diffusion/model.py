@@ -125,6 +125,7 @@ class DiffusionModel:
                 if dtype is not None:
                     nn.Module.to(plain, dtype)  # diffusers' own is typed as something else
                 plain.save_pretrained(folder / name, safe_serialization=True)
+                _forget_place(folder / name / "config.json")
         DDPMScheduler.from_config(solver_config(self.diffusion, Clipping.STATIC)).save_pretrained(folder / "scheduler")
         lineage = self.lineage.model_dump(mode="json")
         (folder / LINEAGE).write_text(json.dumps(lineage | {"sha256": _checksums(folder, lineage)}, indent=1))
@@ -205,3 +206,10 @@ def _sha256(path: Path) -> str:
         return "no file"
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _forget_place(path: Path) -> None:
+    """Drop where diffusers read the network from, which is a path of this machine."""
+    config = json.loads(path.read_text())
+    config.pop("_name_or_path", None)
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
