@@ -294,14 +294,6 @@ def _by_person(cells: pd.DataFrame, matched_by: str, confidence: float) -> tuple
     return pd.DataFrame(rows), {"testable": True, "reason": "", "rows": rows, "verdict": verdict}
 
 
-def attack_timesteps(timesteps: int) -> NDArray[np.int64]:
-    """Eight timesteps spread over the first half of 0 to T - 1, fewer if T is small: (K,).
-
-    Where noise is strong a loss tells of the noise alone (Carlini et al. 2023, section 5.1: best at a tenth of T).
-    """
-    return np.unique((np.arange(TIMESTEPS) + 0.5) * timesteps / 2 // TIMESTEPS).astype(np.int64)
-
-
 def _auc_of_people(
     known: NDArray[np.float64], others: NDArray[np.float64], confidence: float
 ) -> tuple[float, Interval]:
@@ -313,6 +305,14 @@ def _auc_of_people(
 
     jackknife = Jackknife(measure, np.arange(len(means)).astype(str), confidence)
     return jackknife.values["auc"], jackknife.share("auc", np.ones(len(means), bool))
+
+
+def attack_timesteps(timesteps: int) -> NDArray[np.int64]:
+    """Eight timesteps spread over the first half of 0 to T - 1, fewer if T is small: (K,).
+
+    Where noise is strong a loss tells of the noise alone (Carlini et al. 2023, section 5.1: best at a tenth of T).
+    """
+    return np.unique((np.arange(TIMESTEPS) + 0.5) * timesteps / 2 // TIMESTEPS).astype(np.int64)
 
 
 def denoising_losses(
