@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from .processes import run_forked
+from .toys import toy_training
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 MISSING = [package for package in ("accelerate", "datasets") if importlib.util.find_spec(package) is None]
@@ -132,7 +133,7 @@ def model_and_cells(tmp_path):
     """Options for a model with random weights, and cells of three splits."""
     import torch
 
-    from malaria_diffusion.diffusion.config import NetworkParameters, ProcessParameters, TrainingParameters
+    from malaria_diffusion.diffusion.config import NetworkParameters, ProcessParameters
     from malaria_diffusion.diffusion.model import DiffusionModel, Lineage
     from malaria_diffusion.diffusion.network.unet import build_network
     from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
@@ -141,27 +142,6 @@ def model_and_cells(tmp_path):
         timesteps=8, schedule="linear", beta_start=0.01, beta_end=0.5, prediction="v_prediction"
     )
     network = NetworkParameters(channels=[8, 8], layers_per_block=1, attention_sides=[], norm_groups=4, dropout=0.0)
-    training = TrainingParameters(
-        epochs=1,
-        batch_size=4,
-        accumulation=1,
-        loss="simple",
-        label_dropout=0.0,
-        optimizer="adam",
-        learning_rate=0.001,
-        weight_decay=0.0,
-        warmup_steps=0,
-        decay_epochs=None,
-        gradient_clip=1.0,
-        ema_decay=0.9,
-        flips=True,
-        precision="float32",
-        compile=False,
-        device="cpu",
-        seed=0,
-        quality_epochs=1,
-        quality_images=4,
-    )
     lineage = Lineage(
         identity="0123456789abcdef",
         epochs=1,
@@ -176,7 +156,7 @@ def model_and_cells(tmp_path):
         phantom=True,
         process=process,
         network=network,
-        training=training,
+        training=toy_training(),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -9,7 +9,6 @@ from safetensors.torch import save
 
 from malaria_diffusion.diffusion.config import (
     Clipping,
-    Loss,
     NetworkParameters,
     Prediction,
     ProcessParameters,
@@ -26,6 +25,7 @@ from malaria_diffusion.diffusion.training import trainer as training
 from malaria_diffusion.diffusion.training.data import TrainingData
 from malaria_diffusion.diffusion.training.trainer import train
 
+from ..toys import toy_training
 from .trainings import SIZE, toy_data
 
 NAMES = ["dark", "bright"]
@@ -64,27 +64,7 @@ def network_parameters() -> NetworkParameters:
 @pytest.fixture(scope="session")
 def parameters() -> TrainingParameters:
     """8 steps an epoch."""
-    return TrainingParameters(
-        epochs=2,
-        batch_size=4,
-        accumulation=1,
-        loss=Loss.SIMPLE,
-        label_dropout=0.0,
-        optimizer="adam",
-        learning_rate=0.003,
-        weight_decay=0.0,
-        warmup_steps=3,
-        decay_epochs=None,
-        gradient_clip=1.0,
-        ema_decay=0.9,
-        flips=True,
-        precision="float32",
-        compile=False,
-        device="cpu",
-        seed=0,
-        quality_epochs=1,
-        quality_images=8,
-    )
+    return toy_training(epochs=2, learning_rate=0.003, warmup_steps=3, quality_images=8)
 
 
 @pytest.fixture(scope="session")

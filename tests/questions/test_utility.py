@@ -9,16 +9,11 @@ import pytest
 
 from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.diffusion.config import (
-    Clipping,
-    Loss,
     NetworkParameters,
     Prediction,
     ProcessParameters,
     SamplingParameters,
     ScheduleKind,
-    Solver,
-    TrainingParameters,
-    Variance,
 )
 from malaria_diffusion.diffusion.training.checkpoint import CheckpointError
 from malaria_diffusion.diffusion.training.data import TrainingData
@@ -30,7 +25,7 @@ from malaria_diffusion.questions.utility.measure import EPOCHS, cells_shown, cro
 from malaria_diffusion.questions.utility.small_ddpm import cells_of_small_ddpm, small_training
 from malaria_diffusion.questions.utility.trials import Arm, Trial, part_of_each, rows_of_share, training_set, trials
 
-from ..toys import toy
+from ..toys import toy, toy_training
 
 
 def people(infected=20, healthy=10, cells=10):
@@ -348,27 +343,7 @@ def test_a_judged_trial_is_not_judged_again(tmp_path, monkeypatch):
     assert asked[1:] == [(table["split"] != "test").sum()]
 
 
-TRAINING = TrainingParameters(
-    epochs=8,
-    batch_size=16,
-    accumulation=1,
-    loss=Loss.SIMPLE,
-    label_dropout=0.0,
-    optimizer="adam",
-    learning_rate=0.001,
-    weight_decay=0,
-    warmup_steps=0,
-    decay_epochs=8,
-    gradient_clip=1.0,
-    ema_decay=0.9,
-    flips=True,
-    precision="float32",
-    compile=False,
-    device="cpu",
-    seed=0,
-    quality_epochs=2,
-    quality_images=200,
-)
+TRAINING = toy_training(epochs=8, batch_size=16, decay_epochs=8, quality_epochs=2, quality_images=200)
 
 
 @pytest.mark.parametrize(("rows", "images"), [(1000, 5000), (50, 5000), (10, 400), (5000, 100)])
@@ -388,18 +363,7 @@ def test_a_small_ddpm_is_trained_once_on_its_people_alone(tmp_path, monkeypatch)
         timesteps=10, schedule=ScheduleKind.LINEAR, beta_start=1e-3, beta_end=0.3, prediction=Prediction.V
     )
     network = NetworkParameters(channels=[8, 8], layers_per_block=1, attention_sides=[], norm_groups=4, dropout=0)
-    sampling = SamplingParameters(
-        count=1,
-        seed=0,
-        solver=Solver.DPM_SOLVER,
-        evaluations=4,
-        variance=Variance.BETA_TILDE,
-        clipping=Clipping.STATIC,
-        guidance=1.0,
-        batch_size=5,
-        precision="float32",
-        device="cpu",
-    )
+    sampling = SamplingParameters(count=1, evaluations=4, batch_size=5, precision="float32", device="cpu")
     labels = np.array([0, 0, 1, 1, 1])
     training = small_training(TRAINING, 32, 64, 2, seed=0)
 
