@@ -1,6 +1,7 @@
 """The report on small made-up results: what it says, what it leaves out, and what its verdicts are."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -8,9 +9,17 @@ import pandas as pd
 import pytest
 
 from malaria_diffusion.pipelines.validation.report import create_pipeline
-from malaria_diffusion.report import FIGURES, Results, claims, headlines, render_report, text
-from malaria_diffusion.report.claims import Verdict, fit_of, judge_fit
-from malaria_diffusion.report.definitions import DEFINITIONS
+from malaria_diffusion.questions import text
+from malaria_diffusion.questions.classification.question import fit_of, judge_fit
+from malaria_diffusion.questions.question import Verdict
+from malaria_diffusion.questions.results import Results
+from malaria_diffusion.report import figure_names, headlines, render_report, result_names
+from malaria_diffusion.report.claims import paper_claims
+from malaria_diffusion.report.contents import definitions
+from malaria_diffusion.report.sections.steps.question import STEP_CLAIMS
+
+FIGURES = figure_names()
+DEFINITIONS = definitions()
 
 FINGERPRINT = "1e948c2b0023be1d"
 CLASSES = ("Parasitized", "Uninfected")
@@ -141,7 +150,7 @@ def steps(*verdicts, fingerprint=FINGERPRINT):
     """The claims of the ablation; the verdicts of unscaled and scaled betas."""
     rows = [
         {"claim": claim, "betas": betas, "verdict": verdict}
-        for claim in claims.STEP_CLAIMS
+        for claim in STEP_CLAIMS
         for betas, verdict in zip(("unscaled", "scaled"), verdicts, strict=True)
     ]
     numbers = {"effect": 0.34, "low": 0.24, "high": 0.44, "margin": 0.1, "tau": -0.8, "p": 0.04}
@@ -174,7 +183,7 @@ def made(phantom=False, strategy="person", **changes):
     spots = {"mask": "dark spots", "cells": 8, "mask_share": 0.1, "low": 1.5, "high": 2.5}
     pair = {"space": "pixels", "rank": 1, "synthetic": 35, "label": "Uninfected", "member": 96, "person": "P14"}
     given = {
-        "dataset_summary": dataset,
+        "yolo_history": curves([0.6, 0.2, 0.2], [0.7, 0.4, 0.35]),
         "rejected_cells": pd.DataFrame([{"path": "a/<i>.png", "reason": "unreadable"}]),
         "variational_bound": {
             "images": 400,
@@ -224,7 +233,7 @@ def made(phantom=False, strategy="person", **changes):
         "protocol_metrics": protocols(),
         "ablation_claims": steps("confirmed", "confirmed"),
     }
-    return Results(**given | changes)
+    return Results(dataset, CLASSES[0], given | changes)
 
 
 def curves(training, validation):
@@ -249,7 +258,7 @@ def test_an_optimal_fit_is_refuted_by_either_curve_and_never_confirmed(training,
 
 def summary_of(results):
     return {
-        "dataset": results.dataset_summary,
+        "dataset": results.dataset,
         "ddpm": {
             "identity": "5dd4af9e",
             "epochs": 2,
@@ -269,14 +278,14 @@ def summary_of(results):
         "positive_class": "Parasitized",
         "confidence": 0.95,
         "seed": 13,
-        "headlines": headlines(results, "Parasitized"),
+        "headlines": headlines(results),
         "code_version": "4d4db08",
     }
 
 
 def rendered(results=None):
     results = results or made()
-    return render_report(summary_of(results), results, dict.fromkeys(FIGURES, b"png"))
+    return render_report(summary_of(results), results, dict.fromkeys(figure_names(), b"png"))
 
 
 class Page(HTMLParser):
@@ -314,7 +323,7 @@ class Page(HTMLParser):
 
 
 def judged(results, what):
-    (claim,) = [claim for claim in claims.paper_claims(results, summary_of(results)) if what in claim.what]
+    (claim,) = [claim for _, claim in paper_claims(results, headlines(results)) if what in claim.what]
     return claim
 
 
@@ -359,9 +368,9 @@ def test_figures_are_numbered_once_from_0(page):
         {"phantom": True},
         {"protocol_metrics": None, "ablation_claims": None, "distribution_tests": distributions("cannot tell", 1.0)},
         {"privacy_audit": audit(testable=False), "strategy": "cell"},
-        {"utility_metrics": utility(shares=(1.0,)), "explanations": made().explanations.iloc[:0]},
-        {"acquisition_explained": made().acquisition_explained.iloc[:0]},
-        {"unseen_people": made().unseen_people.iloc[:0], "rejected_cells": made().rejected_cells.iloc[:0]},
+        {"utility_metrics": utility(shares=(1.0,)), "explanations": made()["explanations"].iloc[:0]},
+        {"acquisition_explained": made()["acquisition_explained"].iloc[:0]},
+        {"unseen_people": made()["unseen_people"].iloc[:0], "rejected_cells": made()["rejected_cells"].iloc[:0]},
         {"ablation_claims": steps("confirmed", "refuted").assign(tau=np.nan, p=np.nan, effect=np.inf)},
     ],
 )
@@ -431,7 +440,7 @@ def test_without_results_of_these_cells_the_command_is_shown(other):
     assert "0.777" not in html
     assert 'refuted">' not in html
     old = made(ablation_claims=steps("refuted", "refuted").drop(columns="fingerprint"))
-    assert old.steps is None
+    assert old.of_these_cells("ablation_claims") is None
 
 
 def test_with_results_of_these_cells_no_command_is_shown(page):
@@ -486,9 +495,9 @@ def test_help_is_judged_where_people_are_fewest():
 
 
 def test_phantom_cells_settle_nothing_but_cost_and_show_all_numbers():
-    real, phantom = (claims.paper_claims(made(phantom=way), summary_of(made(phantom=way))) for way in (False, True))
-    assert [claim.here for claim in phantom] == [claim.here for claim in real]
-    settled = {claim.what for claim in phantom if claim.judged.verdict is not Verdict.NOT_TESTABLE}
+    real, phantom = (paper_claims(made(phantom=way), headlines(made(phantom=way))) for way in (False, True))
+    assert [claim.here for _, claim in phantom] == [claim.here for _, claim in real]
+    settled = {claim.what for _, claim in phantom if claim.judged.verdict is not Verdict.NOT_TESTABLE}
     assert settled == {"Training with more steps takes longer"}
     page = Page(rendered(made(phantom=True)))
     assert "These are phantom cells." in page.text
@@ -497,9 +506,9 @@ def test_phantom_cells_settle_nothing_but_cost_and_show_all_numbers():
 
 def test_other_images_settle_nothing_but_cost_either():
     other = made()
-    other = other._replace(dataset_summary=other.dataset_summary | {"classes": ["0", "1"]})
-    judged_here = claims.paper_claims(other, summary_of(other))
-    settled = {claim.what for claim in judged_here if claim.judged.verdict is not Verdict.NOT_TESTABLE}
+    other = replace(other, dataset=other.dataset | {"classes": ["0", "1"]})
+    judged_here = paper_claims(other, headlines(other))
+    settled = {claim.what for _, claim in judged_here if claim.judged.verdict is not Verdict.NOT_TESTABLE}
     assert settled == {"Training with more steps takes longer"}
     assert "This run (other images)" in Page(rendered(other)).text
 
@@ -510,7 +519,7 @@ def test_privacy_is_never_called_safe():
 
 
 def test_every_headline_has_a_number_within_its_interval_or_a_reason():
-    for lines in (headlines(made(), CLASSES[0]), headlines(made(privacy_audit=audit(testable=False)), CLASSES[0])):
+    for lines in (headlines(made()), headlines(made(privacy_audit=audit(testable=False)))):
         for line in lines.values():
             assert line["what"]
             assert line.get("reason") or (line["low"] <= line["value"] <= line["high"] and line["rests_on"])
@@ -533,6 +542,6 @@ def test_numbers_have_the_decimals_of_their_interval(numbers, shown):
 
 def test_the_nodes_give_the_report_all_it_needs():
     nodes = {node.name: set(node.inputs) for node in create_pipeline().nodes}
-    results = set(Results._fields) - {"dataset_summary"} | {"cells"}  # which know of themselves
+    results = set(result_names()) | {"cells"}  # which know of themselves
     assert set(FIGURES) | results | {"summary"} == nodes["write_report"]
     assert results < nodes["summarise_study"]

@@ -79,7 +79,7 @@ def test_the_wheel_says_that_it_has_types(environment):
 
 def test_the_wheel_is_the_version_and_takes_no_other_checkout_for_its_own(environment, package):
     code = (
-        "import malaria_diffusion; from malaria_diffusion.tracking.log import code_version;"
+        "import malaria_diffusion; from malaria_diffusion.version import code_version;"
         "print(malaria_diffusion.__file__, malaria_diffusion.__version__, code_version())"
     )
     file, version, code_version = run(environment / "python", "-c", code, folder=environment).split()

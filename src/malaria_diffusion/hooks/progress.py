@@ -24,7 +24,7 @@ from kedro_mlflow.config.kedro_mlflow_config import UiOptions
 from mlflow.entities import Run
 
 from malaria_diffusion.cells.summary import counted
-from malaria_diffusion.report.text import interval, number
+from malaria_diffusion.questions.text import interval, number
 
 logger = logging.getLogger(__name__)
 

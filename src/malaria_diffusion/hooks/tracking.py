@@ -34,9 +34,11 @@ from malaria_diffusion.datasets.if_present import IfPresent
 from malaria_diffusion.datasets.result import Result
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.files import locked, whole
+from malaria_diffusion.observer import set_observer
 from malaria_diffusion.sentences import without_traceback
 from malaria_diffusion.tracking import log as tracking
 from malaria_diffusion.tracking.server import check_server
+from malaria_diffusion.version import code_version
 
 logger = logging.getLogger(__name__)
 
@@ -102,12 +104,13 @@ class TrackingHooks(MlflowHook):
         )
         if not self._is_mlflow_enabled:
             return
+        set_observer(tracking.MlflowObserver())
         self._end_when_stopped()
         self._change_open_runs({self._signature: self.run_id})
         tags = {
             "environment": run_params["env"] or "local",
             "pipeline": names.replace("__default__", "study"),
-            "code_version": tracking.code_version(),
+            "code_version": code_version(),
             "kedro_command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         }
         if "params:validation.classifier" in parameters:

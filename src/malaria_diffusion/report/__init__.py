@@ -1,8 +1,7 @@
 """The report: one HTML file that needs nothing else."""
 
-from malaria_diffusion.report.claims import fit_of
-from malaria_diffusion.report.headlines import headlines
-from malaria_diffusion.report.render import FIGURES, render_report
-from malaria_diffusion.report.results import Results
+from malaria_diffusion.report.contents import figure_names, headlines, result_names
+from malaria_diffusion.report.render import render_report
+from malaria_diffusion.report.summary import summary_of
 
-__all__ = ["FIGURES", "Results", "fit_of", "headlines", "render_report"]
+__all__ = ["figure_names", "headlines", "render_report", "result_names", "summary_of"]

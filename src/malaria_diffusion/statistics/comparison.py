@@ -55,6 +55,10 @@ class Comparison:
         """By the names that tables of results have for them."""
         return {"real": self.unseen, "floor": self.others, "synthetic": self.synthetic}
 
+    def title(self, what: str) -> str:
+        """Of a figure that shows all three sides."""
+        return f"{what} ({self.study.caption}, others, and synthetic)"
+
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
         """Label and, of real cells, person, by side."""

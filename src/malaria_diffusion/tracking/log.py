@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
 import time
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -19,6 +16,8 @@ from mlflow.data.dataset_source_registry import get_dataset_source_from_json
 from mlflow.data.schema import TensorDatasetSchema
 from mlflow.entities import Metric, Run
 from mlflow.types import Schema, TensorSpec
+
+from malaria_diffusion.observer import Observer
 
 
 def set_tags(**tags: str) -> None:
@@ -72,6 +71,22 @@ def log_curves(frame: pd.DataFrame, prefix: str) -> None:
     _log(run, metrics)
 
 
+class MlflowObserver(Observer):
+    """Keeps in the active run what the library tells."""
+
+    def log_metrics(self, metrics: dict[str, Any]) -> None:
+        """See `log_metrics`."""
+        log_metrics(metrics)
+
+    def log_json(self, value: dict[str, Any], artifact_file: str) -> None:
+        """See `log_json`."""
+        log_json(value, artifact_file)
+
+    def log_curves(self, frame: pd.DataFrame, prefix: str) -> None:
+        """See `log_curves`."""
+        log_curves(frame, prefix)
+
+
 class Cells(Dataset):
     """The cells of one split, as MLflow knows data: a name, a fingerprint, where they are from, how many; no image."""
 
@@ -106,20 +121,6 @@ def log_cells(summary: dict[str, Any]) -> None:
     """Tell the active run which cells it is about, by split."""
     for split, context in (("train", "training"), ("val", "validation"), ("test", "testing")):
         mlflow.log_input(Cells(summary, split), context)
-
-
-def code_version() -> str:
-    """Commit of the project's checkout, "-dirty" if files differ from it; the package's version outside git."""
-    try:
-        _git("ls-files", "--error-unmatch", __file__)  # an environment may lie in the checkout of another project
-        return _git("describe", "--always", "--dirty", "--abbrev=12")
-    except (OSError, subprocess.CalledProcessError):
-        return metadata.version("malaria_diffusion")
-
-
-def _git(*arguments: str) -> str:
-    here = Path(__file__).parent
-    return subprocess.run(["git", *arguments], cwd=here, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def flat_numbers(values: dict[str, Any], prefix: str = "") -> dict[str, float]:

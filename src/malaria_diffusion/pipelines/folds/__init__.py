@@ -13,14 +13,15 @@ from malaria_diffusion.pipelines.folds.nodes import (
     measure_people,
     measure_protocols,
 )
-from malaria_diffusion.pipelines.validation.compared import plan_node
+from malaria_diffusion.pipelines.steps import nodes
+from malaria_diffusion.questions.comparison import PLAN
 
 
 def create_pipeline() -> Pipeline:
     """folds: cells in; the classifier by every protocol, its worst people, and labels to look at again out."""
     return Pipeline(
         [
-            plan_node("plan_folds"),
+            *nodes([PLAN]),
             Node(
                 judge_protocols,
                 inputs=[

@@ -2,35 +2,13 @@
 
 from kedro.pipeline import Pipeline
 
-from malaria_diffusion.pipelines.validation import (
-    classifier,
-    compared,
-    descriptors,
-    distributions,
-    explanations,
-    fidelity,
-    privacy,
-    report,
-    utility,
-)
-
-PARTS = {
-    "comparison": compared,
-    "classifier": classifier,
-    "distributions": distributions,
-    "descriptors": descriptors,
-    "fidelity": fidelity,
-    "privacy": privacy,
-    "utility": utility,
-    "explanations": explanations,
-    "report": report,
-}
+from malaria_diffusion.pipelines.steps import in_box, nodes
+from malaria_diffusion.pipelines.validation import report
+from malaria_diffusion.questions import comparison, questions
 
 
 def create_pipeline() -> Pipeline:
     """validation: real and synthetic cells in; the classifier, tests, figures, summary and report out."""
-    parts = [
-        Pipeline(part.create_pipeline(), namespace=name, prefix_datasets_with_namespace=False)
-        for name, part in PARTS.items()
-    ]
-    return Pipeline(parts, tags="validation", namespace="validation", prefix_datasets_with_namespace=False)
+    parts = [in_box("comparison", nodes(comparison.STEPS))]
+    parts += [in_box(question.folder.name, nodes(question.steps)) for question in questions()]
+    return in_box("validation", [*parts, in_box("report", report.create_pipeline())], tags="validation")

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro.pipeline import Node, Pipeline
 from matplotlib.figure import Figure
 
 from malaria_diffusion.cells.cells import Cells
@@ -19,7 +18,6 @@ from malaria_diffusion.classifier.metrics import (
     classification_metrics,
     confusion,
     prediction_table,
-    recognised_as_intended,
     reliability,
 )
 from malaria_diffusion.classifier.mistakes import confident_mistakes
@@ -27,10 +25,10 @@ from malaria_diffusion.classifier.predictor import predict
 from malaria_diffusion.classifier.trainer import resolve_weights, train_classifier
 from malaria_diffusion.figures import classifier as figures
 from malaria_diffusion.figures import validation as paper_figures
-from malaria_diffusion.statistics.bootstrap import Bootstrap
+from malaria_diffusion.observer import observer
+from malaria_diffusion.questions.question import Step
 from malaria_diffusion.statistics.comparison import Comparison
 from malaria_diffusion.statistics.config import ComparisonParameters
-from malaria_diffusion.tracking import log as tracking
 
 MISTAKES_SHOWN = 16
 
@@ -53,9 +51,9 @@ def train_yolo(
         classifier,
         workspace / "yolo",
         resolve_weights(classifier.weights, workspace),
-        lambda row: tracking.log_curves(pd.DataFrame([row]), "classifier"),
+        lambda row: observer().log_curves(pd.DataFrame([row]), "classifier"),
     )
-    tracking.log_json(history.attrs["effective"], "classifier_effective.json")
+    observer().log_json(history.attrs["effective"], "classifier_effective.json")
     return checkpoint, history
 
 
@@ -84,11 +82,11 @@ def predict_cells(
 
 def measure_classifier(
     predictions: pd.DataFrame, comparison: ComparisonParameters
-) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
     """Metrics on the test cells with intervals, at one half and at the threshold that validation cells choose.
 
     Returns:
-        Metrics; the confusion matrix; accuracy of each person and slide; the rates recognised as intended.
+        Metrics; the confusion matrix; accuracy of each person and slide.
     """
     test, val = (predictions[predictions["source"] == source] for source in ("real", "val"))
     positive = comparison.positive_class
@@ -102,15 +100,9 @@ def measure_classifier(
         chosen = measure(at_threshold(test, positive, threshold))
         del chosen["auc"], chosen["ece"]  # of the probabilities, whatever the threshold
         result |= {"threshold": threshold, "unseen_at_threshold": chosen}
-    tracking.log_metrics({"classification": result})
-    compared = predictions[predictions["compared"]]
-    recognised = recognised_as_intended(
-        compared[compared["source"] == "real"],
-        compared[compared["source"] == "synthetic"],
-        Bootstrap.of(comparison),
-    )
+    observer().log_metrics({"classification": result})
     counts = confusion(test, sorted(test["label"].unique()))
-    return result, counts, accuracy_of_groups(test, comparison.confidence), recognised
+    return result, counts, accuracy_of_groups(test, comparison.confidence)
 
 
 def draw_classified_cells(cells: Cells, predictions: pd.DataFrame) -> Figure:
@@ -142,62 +134,25 @@ def draw_mistakes(cells: Cells, predictions: pd.DataFrame) -> Figure:
     return figures.mistakes_figure(cells[mistakes["row"].to_numpy(dtype=int)].pixels, mistakes, cells.caption)
 
 
-def create_pipeline() -> Pipeline:
-    """Training, predictions, metrics, Figures 3 to 5, reliability and mistakes."""
-    return Pipeline(
-        [
-            Node(
-                train_yolo,
-                inputs=["cells", "params:validation.classifier", "workspace", "class_names", "comparison"],
-                outputs=["yolo_classifier", "yolo_history"],
-                name="train_yolo",
-            ),
-            Node(
-                predict_cells,
-                inputs=[
-                    "yolo_classifier",
-                    "comparison",
-                    "params:validation.classifier",
-                    "params:validation.comparison",
-                ],
-                outputs="predictions",
-                name="predict_cells",
-            ),
-            Node(
-                measure_classifier,
-                inputs=["predictions", "params:validation.comparison"],
-                outputs=["classification_metrics", "confusion_counts", "unseen_people", "recognised"],
-                name="measure_classifier",
-            ),
-            Node(
-                draw_classified_cells,
-                inputs=["cells", "predictions"],
-                outputs="figure_3_classified",
-                name="draw_classified_cells",
-            ),
-            Node(
-                draw_confusion,
-                inputs=["confusion_counts", "classification_metrics", "cells"],
-                outputs="figure_4_confusion",
-                name="draw_confusion",
-            ),
-            Node(
-                draw_learning_curves,
-                inputs=["yolo_history", "cells"],
-                outputs="figure_5_classifier_loss",
-                name="draw_learning_curves",
-            ),
-            Node(
-                draw_reliability,
-                inputs=["predictions", "cells"],
-                outputs="figure_reliability",
-                name="draw_reliability",
-            ),
-            Node(
-                draw_mistakes,
-                inputs=["cells", "predictions"],
-                outputs="figure_mistakes",
-                name="draw_mistakes",
-            ),
-        ]
-    )
+STEPS = (
+    Step(
+        train_yolo,
+        ("cells", "params:validation.classifier", "workspace", "class_names", "comparison"),
+        ("yolo_classifier", "yolo_history"),
+    ),
+    Step(
+        predict_cells,
+        ("yolo_classifier", "comparison", "params:validation.classifier", "params:validation.comparison"),
+        "predictions",
+    ),
+    Step(
+        measure_classifier,
+        ("predictions", "params:validation.comparison"),
+        ("classification_metrics", "confusion_counts", "unseen_people"),
+    ),
+    Step(draw_classified_cells, ("cells", "predictions"), "figure_3_classified"),
+    Step(draw_confusion, ("confusion_counts", "classification_metrics", "cells"), "figure_4_confusion"),
+    Step(draw_learning_curves, ("yolo_history", "cells"), "figure_5_classifier_loss"),
+    Step(draw_reliability, ("predictions", "cells"), "figure_reliability"),
+    Step(draw_mistakes, ("cells", "predictions"), "figure_mistakes"),
+)

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro.pipeline import Node, Pipeline
 from matplotlib.figure import Figure
 
 from malaria_diffusion.diffusion.config import SamplingParameters
@@ -14,6 +13,7 @@ from malaria_diffusion.questions.fidelity.measure import ProjectedSpace
 from malaria_diffusion.questions.privacy import figure as figures
 from malaria_diffusion.questions.privacy.membership import Membership, membership_attack
 from malaria_diffusion.questions.privacy.novelty import PrivacyAudit, privacy_audit
+from malaria_diffusion.questions.question import Step
 from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.comparison import Comparison
 from malaria_diffusion.statistics.config import ComparisonParameters
@@ -74,35 +74,15 @@ def draw_membership(membership: Membership) -> Figure:
     return figures.membership_roc(membership)
 
 
-def create_pipeline() -> Pipeline:
-    """The audit of novelty, the attack, their numbers and figures."""
-    return Pipeline(
-        [
-            Node(
-                audit_privacy,
-                inputs=["comparison", "feature_space", "params:validation.comparison"],
-                outputs=["novelty", "closest_pairs"],
-                name="audit_privacy",
-            ),
-            Node(
-                attack_membership,
-                inputs=["ddpm", "comparison", "params:diffusion.sampling", "params:validation.comparison"],
-                outputs="membership",
-                name="attack_membership",
-            ),
-            Node(
-                summarise_privacy,
-                inputs=["novelty", "membership"],
-                outputs="privacy_audit",
-                name="summarise_privacy",
-            ),
-            Node(draw_nearest_cells, inputs="novelty", outputs="figure_nearest", name="draw_nearest_cells"),
-            Node(
-                draw_closest_pairs,
-                inputs=["comparison", "closest_pairs"],
-                outputs="figure_closest_pairs",
-                name="draw_closest_pairs",
-            ),
-            Node(draw_membership, inputs="membership", outputs="figure_membership", name="draw_membership"),
-        ]
-    )
+STEPS = (
+    Step(audit_privacy, ("comparison", "feature_space", "params:validation.comparison"), ("novelty", "closest_pairs")),
+    Step(
+        attack_membership,
+        ("ddpm", "comparison", "params:diffusion.sampling", "params:validation.comparison"),
+        "membership",
+    ),
+    Step(summarise_privacy, ("novelty", "membership"), "privacy_audit"),
+    Step(draw_nearest_cells, ("novelty",), "figure_nearest"),
+    Step(draw_closest_pairs, ("comparison", "closest_pairs"), "figure_closest_pairs"),
+    Step(draw_membership, ("membership",), "figure_membership"),
+)

@@ -5,19 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from kedro.pipeline import Node, Pipeline
 from matplotlib.figure import Figure
 
 from malaria_diffusion.cells.split import training_rows
 from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.classifier.features import reported_space
 from malaria_diffusion.classifier.trainer import resolve_weights
+from malaria_diffusion.observer import observer
 from malaria_diffusion.questions.fidelity.figure import fidelity
 from malaria_diffusion.questions.fidelity.measure import ProjectedSpace, Projection, fidelity_table
+from malaria_diffusion.questions.question import Step
 from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.comparison import Comparison
 from malaria_diffusion.statistics.config import ComparisonParameters
-from malaria_diffusion.tracking import log as tracking
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def measure_fidelity(
     features = {side: feature_space(cells.pixels) for side, cells in comparison.sides.items()}
     table = fidelity_table(features, comparison.tables, Bootstrap.of(parameters))
     for row in table.to_dict("records"):
-        tracking.log_metrics({"fidelity": {f"{row['metric']} of {row['group']}": row["value"]}})
+        observer().log_metrics({"fidelity": {f"{row['metric']} of {row['group']}": row["value"]}})
     return table.assign(space=feature_space.network.name, dimensions=feature_space.projection.dimensions)
 
 
@@ -58,33 +58,12 @@ def draw_fidelity(fidelity_metrics: pd.DataFrame, comparison: Comparison) -> Fig
     return fidelity(fidelity_metrics, fidelity_metrics["space"].iloc[0], comparison.study.kind)
 
 
-def create_pipeline() -> Pipeline:
-    """Feature distances and their figure."""
-    return Pipeline(
-        [
-            Node(
-                fit_feature_space,
-                inputs=[
-                    "comparison",
-                    "yolo_classifier",
-                    "params:validation.classifier",
-                    "params:validation.comparison",
-                    "workspace",
-                ],
-                outputs="feature_space",
-                name="fit_feature_space",
-            ),
-            Node(
-                measure_fidelity,
-                inputs=["comparison", "feature_space", "params:validation.comparison"],
-                outputs="fidelity_metrics",
-                name="measure_fidelity",
-            ),
-            Node(
-                draw_fidelity,
-                inputs=["fidelity_metrics", "comparison"],
-                outputs="figure_fidelity",
-                name="draw_fidelity",
-            ),
-        ]
-    )
+STEPS = (
+    Step(
+        fit_feature_space,
+        ("comparison", "yolo_classifier", "params:validation.classifier", "params:validation.comparison", "workspace"),
+        "feature_space",
+    ),
+    Step(measure_fidelity, ("comparison", "feature_space", "params:validation.comparison"), "fidelity_metrics"),
+    Step(draw_fidelity, ("fidelity_metrics", "comparison"), "figure_fidelity"),
+)

@@ -2,7 +2,6 @@
 
 import logging
 
-from kedro.pipeline import Node, Pipeline
 from matplotlib.figure import Figure
 
 from malaria_diffusion.cells.cells import Cells
@@ -10,6 +9,7 @@ from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.figures import diffusion as figures
 from malaria_diffusion.questions.distributions.measure import check_foreground
+from malaria_diffusion.questions.question import Step
 from malaria_diffusion.statistics.comparison import Comparison
 from malaria_diffusion.statistics.config import ComparisonParameters
 
@@ -53,34 +53,9 @@ def draw_synthetic_beside_real(comparison: Comparison) -> Figure:
     )
 
 
-def plan_node(name: str, tags: str | None = None) -> Node:
-    """The node of `plan_validation`, with which every pipeline that judges a classifier begins."""
-    return Node(
-        plan_validation,
-        inputs=["cells", "params:validation.classifier", "params:validation.comparison"],
-        outputs="class_names",
-        name=name,
-        tags=tags,
-    )
-
-
-def create_pipeline() -> Pipeline:
-    """The cells to compare, and Figure 2."""
-    return Pipeline(
-        [
-            plan_node("plan_validation", STUDIES),
-            Node(
-                choose_cells,
-                inputs=["cells", "synthetic_cells", "params:validation.comparison"],
-                outputs="comparison",
-                name="choose_cells",
-                tags=STUDIES,
-            ),
-            Node(
-                draw_synthetic_beside_real,
-                inputs="comparison",
-                outputs="figure_2_synthetic",
-                name="draw_synthetic_beside_real",
-            ),
-        ]
-    )
+PLAN = Step(plan_validation, ("cells", "params:validation.classifier", "params:validation.comparison"), "class_names")
+STEPS = (
+    PLAN._replace(tags=STUDIES),
+    Step(choose_cells, ("cells", "synthetic_cells", "params:validation.comparison"), "comparison", tags=STUDIES),
+    Step(draw_synthetic_beside_real, ("comparison",), "figure_2_synthetic"),
+)

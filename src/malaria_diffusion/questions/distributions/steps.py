@@ -2,12 +2,12 @@
 
 import numpy as np
 import pandas as pd
-from kedro.pipeline import Node, Pipeline
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from malaria_diffusion.questions.distributions import figure as figures
 from malaria_diffusion.questions.distributions import measure
+from malaria_diffusion.questions.question import Step
 from malaria_diffusion.statistics.comparison import Comparison
 from malaria_diffusion.statistics.config import ComparisonParameters
 from malaria_diffusion.statistics.permutation import with_q_values
@@ -50,21 +50,11 @@ def draw_distributions(
     return figures.distributions(compared_histograms, distribution_tests, number, caption)
 
 
-def create_pipeline() -> Pipeline:
-    """Chi-square and KL tests, by pixel and by image, and Figure 6."""
-    return Pipeline(
-        [
-            Node(
-                compare_distributions,
-                inputs=["comparison", "predictions", "params:validation.comparison"],
-                outputs=["distribution_tests", "compared_histograms"],
-                name="compare_distributions",
-            ),
-            Node(
-                draw_distributions,
-                inputs=["compared_histograms", "distribution_tests", "comparison"],
-                outputs="figure_6_distributions",
-                name="draw_distributions",
-            ),
-        ]
-    )
+STEPS = (
+    Step(
+        compare_distributions,
+        ("comparison", "predictions", "params:validation.comparison"),
+        ("distribution_tests", "compared_histograms"),
+    ),
+    Step(draw_distributions, ("compared_histograms", "distribution_tests", "comparison"), "figure_6_distributions"),
+)

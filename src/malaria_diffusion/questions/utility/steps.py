@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from kedro.pipeline import Node, Pipeline
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -15,6 +14,8 @@ from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.classifier.trainer import resolve_weights
 from malaria_diffusion.diffusion.config import SamplingParameters
 from malaria_diffusion.diffusion.lineage import Lineage
+from malaria_diffusion.observer import observer
+from malaria_diffusion.questions.question import Step
 from malaria_diffusion.questions.utility.config import UtilityParameters
 from malaria_diffusion.questions.utility.figure import utility_figure
 from malaria_diffusion.questions.utility.measure import cells_shown, run_trial, utility_table
@@ -29,7 +30,6 @@ from malaria_diffusion.questions.utility.trials import (
 )
 from malaria_diffusion.statistics.comparison import Comparison
 from malaria_diffusion.statistics.config import ComparisonParameters
-from malaria_diffusion.tracking import log as tracking
 
 logger = logging.getLogger(__name__)
 
@@ -56,41 +56,13 @@ def measure_utility(
     for row in table.to_dict("records"):
         measured = {name: row[name] for name in ("accuracy", "low", "high") if np.isfinite(row[name])}
         after = "" if row["steps"] == utility.budgets[-1] else f" after {row['steps']} steps"
-        tracking.log_metrics({"utility": {f"{row['arm']} at share {row['share']:g}{after}": measured}})
+        observer().log_metrics({"utility": {f"{row['arm']} at share {row['share']:g}{after}": measured}})
     return table
 
 
 def draw_utility(utility_metrics: pd.DataFrame, comparison: Comparison) -> Figure:
     """Learning curves of every arm."""
     return utility_figure(utility_metrics, comparison.study.kind, comparison.study.about["unseen"])
-
-
-def create_pipeline() -> Pipeline:
-    """Utility: real and synthetic cells in, accuracies of the arms out."""
-    return Pipeline(
-        [
-            Node(
-                measure_utility,
-                inputs=[
-                    "comparison",
-                    "params:diffusion.sampling",
-                    "params:validation.classifier",
-                    "params:validation.comparison",
-                    "params:validation.utility",
-                    "workspace",
-                ],
-                outputs="utility_metrics",
-                name="measure_utility",
-            ),
-            Node(
-                draw_utility,
-                inputs=["utility_metrics", "comparison"],
-                outputs="figure_utility",
-                name="draw_utility",
-            ),
-        ],
-        tags="utility",
-    )
 
 
 def _given(
@@ -140,3 +112,21 @@ def _generate_from(
     training = small_training(lineage.training, len(rows), utility.ddpm_images, data.num_classes, seed)
     folder = workspace / "utility" / "ddpm"
     return cells_of_small_ddpm(data, lineage, training, sampling, like.classes, folder)
+
+
+STEPS = (
+    Step(
+        measure_utility,
+        (
+            "comparison",
+            "params:diffusion.sampling",
+            "params:validation.classifier",
+            "params:validation.comparison",
+            "params:validation.utility",
+            "workspace",
+        ),
+        "utility_metrics",
+        tags="utility",
+    ),
+    Step(draw_utility, ("utility_metrics", "comparison"), "figure_utility", tags="utility"),
+)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from kedro.pipeline import Node, Pipeline
 from matplotlib.figure import Figure
 
 from malaria_diffusion.cells.packing import PackingParameters
@@ -16,6 +15,7 @@ from malaria_diffusion.classifier.predictor import load_predictor, random_classi
 from malaria_diffusion.questions.explanations.config import ExplanationParameters
 from malaria_diffusion.questions.explanations.figure import explained_cells
 from malaria_diffusion.questions.explanations.measure import ExplainedCells, Question, explain_some, results_table
+from malaria_diffusion.questions.question import Step
 from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.comparison import MOST_CLASSES, Comparison
 from malaria_diffusion.statistics.config import ComparisonParameters
@@ -98,39 +98,26 @@ def draw_explanations(
     return explained_cells(explained, by_spots, parameters.positive_class, comparison.study.caption, DARK_SPOTS)
 
 
-def create_pipeline() -> Pipeline:
-    """SHAP: ratios and a figure."""
-    return Pipeline(
-        [
-            Node(
-                explain_classifier,
-                inputs=[
-                    "yolo_classifier",
-                    "comparison",
-                    "params:validation.classifier",
-                    "params:validation.comparison",
-                    "params:validation.explanations",
-                ],
-                outputs="explained",
-                name="explain_classifier",
-            ),
-            Node(
-                measure_explanations,
-                inputs=[
-                    "explained",
-                    "comparison",
-                    "params:data_processing.packing",
-                    "params:phantom",
-                    "params:validation.comparison",
-                ],
-                outputs="explanations",
-                name="measure_explanations",
-            ),
-            Node(
-                draw_explanations,
-                inputs=["explanations", "explained", "comparison", "params:validation.comparison"],
-                outputs="figure_explanations",
-                name="draw_explanations",
-            ),
-        ]
-    )
+STEPS = (
+    Step(
+        explain_classifier,
+        (
+            "yolo_classifier",
+            "comparison",
+            "params:validation.classifier",
+            "params:validation.comparison",
+            "params:validation.explanations",
+        ),
+        "explained",
+    ),
+    Step(
+        measure_explanations,
+        ("explained", "comparison", "params:data_processing.packing", "params:phantom", "params:validation.comparison"),
+        "explanations",
+    ),
+    Step(
+        draw_explanations,
+        ("explanations", "explained", "comparison", "params:validation.comparison"),
+        "figure_explanations",
+    ),
+)

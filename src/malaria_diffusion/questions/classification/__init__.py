@@ -1,0 +1,1 @@
+"""How well does the classifier know cells of unseen people?"""

@@ -1,0 +1,115 @@
+"""Are synthetic cells like real ones, and as varied?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from malaria_diffusion.questions.distributions.question import ALPHA, levels
+from malaria_diffusion.questions.fidelity.steps import STEPS
+from malaria_diffusion.questions.question import Claim, Definition, Headline, Judged, Question, Verdict
+from malaria_diffusion.questions.results import Results, only
+from malaria_diffusion.questions.text import number
+
+
+def headlines(results: Results) -> dict[str, Headline]:
+    """Distance and diversity."""
+    table = results["fidelity_metrics"]
+    return {"fidelity": _headline(table, "kernel distance"), "diversity": _headline(table, "coverage")}
+
+
+def claims(results: Results, headlines: Mapping[str, Headline]) -> list[Claim]:
+    """That synthetic images are very similar to real ones."""
+    table, recognised = results["fidelity_metrics"], headlines["recognised"]
+    measures = int((table["group"] == "all").sum())
+    return [
+        Claim(
+            "Synthetic images are very similar to real ones",
+            "stated",
+            f"{len(worse_than_floor(table))} of {measures} measures worse than the floor; recognised as intended "
+            f"{number(recognised['synthetic'])}, real {number(recognised['real'])}",
+            judge_similarity(results["recognised"], table, results["distribution_tests"], results["descriptor_tests"]),
+        )
+    ]
+
+
+def judge_similarity(
+    recognised: pd.DataFrame, fidelity: pd.DataFrame, tests: pd.DataFrame, descriptors: pd.DataFrame
+) -> Judged:
+    """Whether synthetic cells are as similar to unseen ones as real cells of other people are."""
+    worse = worse_than_floor(fidelity)
+    if (only(recognised, group="all") or {})["high"] < 0:
+        worse.append("recognised as intended")
+    if worse:
+        return Judged(Verdict.REFUTED, f"worse than real cells: {', '.join(worse)}")
+    apart = descriptors.loc[(descriptors["group"] == "all") & (descriptors["rank_p_adjusted"] < ALPHA), "descriptor"]
+    if len(apart):
+        return Judged(Verdict.NOT_DECIDED, f"{', '.join(apart)}: beyond the floor")
+    if not (levels(tests)["verdict"] == "alike").all():
+        return Judged(Verdict.NOT_DECIDED, "intensities not shown to be alike")
+    return Judged(Verdict.CONFIRMED, "no distance stands beyond its floor or margin")
+
+
+def worse_than_floor(fidelity: pd.DataFrame) -> list[str]:
+    """Measures whose difference from the floor has an interval wholly on the worse side."""
+    rows = fidelity[fidelity["group"] == "all"]
+    smaller = rows["better"] == "smaller"
+    worse = (smaller & (rows["difference_low"] > 0)) | (~smaller & (rows["difference_high"] < 0))
+    return rows.loc[worse, "metric"].tolist()
+
+
+def _headline(table: pd.DataFrame, metric: str) -> Headline:
+    row = only(table, metric=metric, group="all") or {}
+    names = ("value", "low", "high", "floor", "floor_low", "floor_high", "difference", "difference_low")
+    numbers = {name: row[name] for name in (*names, "difference_high")}
+    return {"what": metric, "rests_on": f"{row['n']} cells a side"} | numbers
+
+
+RULES = {
+    "Very similar": "refuted if the difference of cells recognised, or of any measure of fidelity from its floor, "
+    "has an interval wholly on the worse side of zero; confirmed only if none has, the intensities are alike, and no "
+    "descriptor's rank has q < 0.05.",
+}
+
+DEFINITIONS = {
+    "space": Definition(
+        "Feature space", "Activations of the named network, projected on whitened principal components of real cells."
+    ),
+    "kernel": Definition(
+        "Kernel distance",
+        "Squared maximum mean discrepancy with KID's cubic kernel, unbiased (Binkowski et al. 2018). Small is alike.",
+    ),
+    "frechet": Definition(
+        "Frechet distance",
+        "Between Gaussians with the features' means and covariances (Heusel et al. 2017); biased upwards. "
+        "Small is alike.",
+    ),
+    "precision": Definition(
+        "Precision and density",
+        "Precision: share of synthetic cells within reach of a real one (Kynkaanniemi et al. 2019). Density: how "
+        "many real ones reach them (Naeem et al. 2020). Large is good.",
+    ),
+    "coverage": Definition(
+        "Recall and coverage",
+        "Recall: share of real cells within reach of a synthetic one. Coverage: share of real cells with a "
+        "synthetic one in their neighbourhood. Large is varied.",
+    ),
+}
+
+
+QUESTION = Question(
+    name="fidelity",
+    asks="Like real ones, and as varied?",
+    folder=Path(__file__).parent,
+    place=80,
+    steps=STEPS,
+    results=("fidelity_metrics", "recognised", "distribution_tests", "descriptor_tests"),
+    figures=("figure_fidelity",),
+    definitions=DEFINITIONS,
+    rules=RULES,
+    headlines=headlines,
+    claims=claims,
+    context=lambda results: {"worse": worse_than_floor(results["fidelity_metrics"])},
+)

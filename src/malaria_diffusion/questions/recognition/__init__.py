@@ -1,0 +1,1 @@
+"""Are synthetic cells recognised as intended?"""

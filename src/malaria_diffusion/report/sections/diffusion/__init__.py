@@ -1,0 +1,1 @@
+"""How far did the diffusion model get?"""

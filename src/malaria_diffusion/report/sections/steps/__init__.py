@@ -1,0 +1,1 @@
+"""How many diffusion steps does it take?"""
