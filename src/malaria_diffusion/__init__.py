@@ -3,7 +3,15 @@
 import malaria_diffusion as md
 
 model = md.DiffusionModel.load("models/nlm-64")
-cells = model.generate(md.SamplingParameters(count=8))  # cells.pixels: uint8, (16, 3, 64, 64)
+synthetic = model.generate(md.SamplingParameters(count=8))  # synthetic.pixels: uint8, (16, 3, 64, 64)
+
+From images of one's own to a report, which takes hours:
+
+cells = md.pack("cell_images.zip", "runs/first")
+model = md.train(cells, "runs/first")
+synthetic = model.generate(md.SamplingParameters(count=500))
+results = md.validate(model, synthetic, cells, "runs/first")
+results.report("report.html")
 """
 
 import os
@@ -14,11 +22,42 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from malaria_diffusion.cells.cells import Cells
-    from malaria_diffusion.diffusion.config import SamplingParameters
+    from malaria_diffusion.cells.packing import PackingParameters
+    from malaria_diffusion.cells.split import SplitParameters
+    from malaria_diffusion.classifier.config import ClassifierParameters
+    from malaria_diffusion.diffusion.config import (
+        NetworkParameters,
+        ProcessParameters,
+        SamplingParameters,
+        TrainingParameters,
+    )
     from malaria_diffusion.diffusion.model import DiffusionModel
     from malaria_diffusion.errors import UserError
+    from malaria_diffusion.questions.utility.config import UtilityParameters
+    from malaria_diffusion.statistics.config import ComparisonParameters
+    from malaria_diffusion.study.data import pack
+    from malaria_diffusion.study.training import train
+    from malaria_diffusion.study.validation import Validation, ValidationParameters, validate
 
-__all__ = ["Cells", "DiffusionModel", "SamplingParameters", "UserError"]
+__all__ = [
+    "Cells",
+    "ClassifierParameters",
+    "ComparisonParameters",
+    "DiffusionModel",
+    "NetworkParameters",
+    "PackingParameters",
+    "ProcessParameters",
+    "SamplingParameters",
+    "SplitParameters",
+    "TrainingParameters",
+    "UserError",
+    "UtilityParameters",
+    "Validation",
+    "ValidationParameters",
+    "pack",
+    "train",
+    "validate",
+]
 
 # Threads that wait for each other at the end of every loop spin for milliseconds by default; beside another busy
 # process they spin for a core that it holds. Some ten microseconds are what a wait takes where nobody disturbs, and
@@ -36,9 +75,22 @@ __version__ = "0.2.0"
 
 _HOMES = {
     "Cells": "cells.cells",
+    "ClassifierParameters": "classifier.config",
+    "ComparisonParameters": "statistics.config",
     "DiffusionModel": "diffusion.model",
+    "NetworkParameters": "diffusion.config",
+    "PackingParameters": "cells.packing",
+    "ProcessParameters": "diffusion.config",
     "SamplingParameters": "diffusion.config",
+    "SplitParameters": "cells.split",
+    "TrainingParameters": "diffusion.config",
     "UserError": "errors",
+    "UtilityParameters": "questions.utility.config",
+    "Validation": "study.validation",
+    "ValidationParameters": "study.validation",
+    "pack": "study.data",
+    "train": "study.training",
+    "validate": "study.validation",
 }
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 
 class Observer:
@@ -14,6 +15,12 @@ class Observer:
 
     def log_metrics(self, metrics: dict[str, Any]) -> None:
         """Numbers, in a nested dict."""
+
+    def log_figure(self, figure: Figure, artifact_file: str) -> None:
+        """A picture, by the name of a file."""
+
+    def set_tags(self, **tags: str) -> None:
+        """What to find this by."""
 
     def log_json(self, value: dict[str, Any], artifact_file: str) -> None:
         """A document, by the name of a file."""

@@ -39,7 +39,8 @@ def sentence(error: BaseException) -> str | None:
     while isinstance(error, DatasetError) and error.__cause__:  # the catalog wraps what its entries raise
         error = error.__cause__
     if isinstance(error, UserError):
-        return str(error)
+        command = f": `kedro run --pipeline {error.stage}`" if error.stage else ""
+        return f"{error}{command}"
     again = "and give the same command again; what was finished before is as it was"
     if isinstance(error, MlflowException):
         for found, remedy in MLFLOW_REMEDIES.items():

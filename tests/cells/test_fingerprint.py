@@ -62,7 +62,7 @@ def test_other_columns_and_the_index_do_not_change_it(cells, table):
 
 
 def test_lengths_that_differ_name_the_command(cells, table):
-    with pytest.raises(ValueError, match=r"12 images but cell_table 11 rows.*kedro run --pipeline data_processing"):
+    with pytest.raises(ValueError, match=r"12 images but cell_table 11 rows.*pack and split again"):
         fingerprint_cells(cells, table.iloc[1:])
 
 

@@ -308,7 +308,7 @@ def test_plain_diffusers_takes_the_same_ancestral_steps(model, tmp_path, varianc
 
 
 def test_a_missing_model_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"nowhere.*no model here.*kedro run"):
+    with pytest.raises(UserError, match=r"nowhere.*no model here; train one"):
         DiffusionModel.load(tmp_path / "nowhere")
 
 
@@ -323,7 +323,7 @@ def with_value(key, value):
     return lambda text: json.dumps(json.loads(text) | {key: value})
 
 
-TO_DO = r"put a good copy there, or export the model again with `kedro run"
+TO_DO = r"put a good copy there, or export the model again"
 
 
 @pytest.mark.parametrize(

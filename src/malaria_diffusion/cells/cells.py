@@ -121,6 +121,11 @@ class Cells:
         return bool(self.lineage["phantom"]) if self.lineage else self.about["images"] == "phantom cells"
 
     @property
+    def origin(self) -> str:
+        """What they are, or what their model learned from: "phantom cells" or "real cells"."""
+        return "phantom cells" if self.phantom else "real cells"
+
+    @property
     def grey(self) -> bool:
         """Whether the three channels of every image are equal."""
         return bool(self.about["grey"])

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from malaria_diffusion.errors import UserError
+from malaria_diffusion.errors import Stage, UserError
 
 DIGITS = 16
 ROWS_AT_ONCE = 4096
@@ -41,7 +41,8 @@ def check_summary(summary: dict[str, Any], fingerprint: str) -> None:
     if summary["fingerprint"] != fingerprint:
         raise UserError(
             f"cells and cell_table are of data {fingerprint}, dataset_summary of {summary['fingerprint']}: they are "
-            "from different runs; run `kedro run --pipeline data_processing` again"
+            "from different runs; pack and split again",
+            Stage.DATA,
         )
 
 
@@ -57,8 +58,9 @@ def fingerprint_cells(cells: NDArray[np.uint8], table: pd.DataFrame) -> str:
     """
     if len(cells) != len(table):
         raise UserError(
-            f"cells has {len(cells)} images but cell_table {len(table)} rows: they are from different runs; "
-            "run `kedro run --pipeline data_processing` again"
+            f"cells has {len(cells)} images but cell_table {len(table)} rows: they are from different runs; pack and "
+            "split again",
+            Stage.DATA,
         )
     digest = hashlib.sha256(repr(cells.shape).encode())
     for start in range(0, len(cells), ROWS_AT_ONCE):

@@ -45,7 +45,7 @@ class PackingParameters(Parameters):
             are refused.
     """
 
-    size: int = Field(ge=16, le=512, multiple_of=8)
+    size: int = Field(64, ge=16, le=512, multiple_of=8)
     background: tuple[_Level, _Level, _Level] = (0, 0, 0)
     common_side: int | None = Field(default=None, ge=16)
     follow_links: bool = False

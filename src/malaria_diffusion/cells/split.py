@@ -34,13 +34,13 @@ class SplitParameters(Parameters):
         seed: Another seed gives another split.
     """
 
-    strategy: Literal["person", "cell"]
-    person_patterns: list[str]
-    smear_pattern: str | None
-    val_fraction: float = Field(gt=0, lt=0.5)
-    test_fraction: float = Field(gt=0, lt=0.5)
-    audit_fraction: float = Field(ge=0, lt=0.5)
-    seed: int = Field(ge=0)
+    strategy: Literal["person", "cell"] = "person"
+    person_patterns: list[str] = Field([r"^C\d+(P\d+)", r"^(.+?)_IMG_"])
+    smear_pattern: str | None = r"^(.+?)_IMG_"
+    val_fraction: float = Field(0.15, gt=0, lt=0.5)
+    test_fraction: float = Field(0.2, gt=0, lt=0.5)
+    audit_fraction: float = Field(0.05, ge=0, lt=0.5)
+    seed: int = Field(7, ge=0)
 
     @field_validator("person_patterns", "smear_pattern")
     @classmethod

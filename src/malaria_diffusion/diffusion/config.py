@@ -56,11 +56,11 @@ class ProcessParameters(Parameters):
         prediction: "epsilon" (the paper), "sample" (x_0) or "v_prediction" (Salimans & Ho 2022).
     """
 
-    timesteps: int = Field(ge=2, le=10_000)
-    schedule: ScheduleKind
-    beta_start: float = Field(gt=0, lt=1)
-    beta_end: float = Field(gt=0, lt=1)
-    prediction: Prediction
+    timesteps: int = Field(1000, ge=2, le=10_000)
+    schedule: ScheduleKind = ScheduleKind.LINEAR
+    beta_start: float = Field(0.0001, gt=0, lt=1)
+    beta_end: float = Field(0.02, gt=0, lt=1)
+    prediction: Prediction = Prediction.V
 
     @model_validator(mode="after")
     def _increasing(self) -> ProcessParameters:
@@ -87,15 +87,15 @@ class NetworkParameters(Parameters):
         dropout: Probability in the residual layers.
     """
 
-    # a default here is what a model of before the parameter was built with
+    # where models are older than a parameter, its default is what they were built with
     patch_size: int = Field(1, ge=1, le=8)
-    channels: list[int] = Field(min_length=2, max_length=6)
-    layers_per_block: int = Field(ge=1, le=4)
-    attention_sides: list[int]
+    channels: list[int] = Field([32, 64, 64], min_length=2, max_length=6)
+    layers_per_block: int = Field(1, ge=1, le=4)
+    attention_sides: list[int] = Field([])
     attention_head_channels: int = Field(8, ge=1)
     scale_shift: bool = False
-    norm_groups: int = Field(ge=1)
-    dropout: float = Field(ge=0, lt=1)
+    norm_groups: int = Field(8, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _divisible(self) -> NetworkParameters:
@@ -146,28 +146,28 @@ class TrainingParameters(Parameters):
             guide by (Karras et al. 2024): sampling goes away from what so early a network says. None: none are kept.
     """
 
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    accumulation: int = Field(ge=1)
-    loss: Loss
-    label_dropout: float = Field(ge=0, lt=1)
+    epochs: int = Field(100, ge=1)
+    batch_size: int = Field(16, ge=1)
+    accumulation: int = Field(1, ge=1)
+    loss: Loss = Loss.SIMPLE
+    label_dropout: float = Field(0.1, ge=0, lt=1)
     timestep_draw: Literal["independent", "stratified"] = "independent"
     log_snr_deviation: float | None = Field(None, gt=0)
-    optimizer: Literal["adam", "adamw", "muon"]
-    learning_rate: float = Field(gt=0, lt=1)
-    weight_decay: float = Field(ge=0, lt=1)
-    warmup_steps: int = Field(ge=0)
-    decay_epochs: int | None = Field(ge=1)
-    gradient_clip: float | None = Field(gt=0)
-    ema_decay: Decay | list[Decay]
-    flips: bool
+    optimizer: Literal["adam", "adamw", "muon"] = "muon"
+    learning_rate: float = Field(0.002, gt=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0, lt=1)
+    warmup_steps: int = Field(200, ge=0)
+    decay_epochs: int | None = Field(None, ge=1)
+    gradient_clip: float | None = Field(1.0, gt=0)
+    ema_decay: Decay | list[Decay] = 0.999
+    flips: bool = True
     quarter_turns: bool = False
-    precision: PrecisionName
-    compile: bool
-    device: DeviceName
-    seed: int = Field(ge=0, lt=2**63)
-    quality_epochs: int = Field(ge=1)
-    quality_images: int = Field(ge=2)
+    precision: PrecisionName = "auto"
+    compile: bool = False
+    device: DeviceName = "auto"
+    seed: int = Field(0, ge=0, lt=2**63)
+    quality_epochs: int = Field(1, ge=1)
+    quality_images: int = Field(500, ge=2)
     guide_epochs: int | None = Field(None, ge=1)
 
     @property
@@ -285,6 +285,6 @@ class BoundParameters(Parameters):
         seed: Of the noise.
     """
 
-    images: int = Field(ge=2)
-    steps: int = Field(ge=1)
-    seed: int = Field(ge=0, lt=2**63)
+    images: int = Field(256, ge=2)
+    steps: int = Field(100, ge=1)
+    seed: int = Field(0, ge=0, lt=2**63)

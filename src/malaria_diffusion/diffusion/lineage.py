@@ -53,3 +53,8 @@ class Lineage(Parameters):
     def null_class(self) -> int | None:
         """The class that stands for none, if the network was trained to do without."""
         return len(self.class_names) if self.training.label_dropout else None
+
+    @property
+    def kind(self) -> str:
+        """What the training cells were: "phantom cells" or "real cells"."""
+        return "phantom cells" if self.phantom else "real cells"

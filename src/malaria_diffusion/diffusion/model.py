@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.diffusion.config import Clipping, SamplingParameters, ScheduleKind
 from malaria_diffusion.diffusion.lineage import Lineage
-from malaria_diffusion.errors import UserError
+from malaria_diffusion.errors import Stage, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -86,18 +86,20 @@ class DiffusionModel:
 
         folder = Path(folder)
         path = folder / LINEAGE
-        again = "put a good copy there, or export the model again with `kedro run --pipeline diffusion`"
+        again = "put a good copy there, or export the model again"
         if not path.exists():
-            raise UserError(f"{path}: no model here; train one with `kedro run --pipeline diffusion`")
+            raise UserError(f"{path}: no model here; train one", Stage.TRAINING)
         try:
             stored = json.loads(path.read_text())
             expected = dict(stored.pop("sha256"))
             lineage = Lineage.model_validate(stored)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}: not the lineage of a model ({error}); {again}") from error
+            raise UserError(f"{path}: not the lineage of a model ({error}); {again}", Stage.TRAINING) from error
         for name, found in _checksums(folder, stored).items():
             if found != expected.get(name):
-                raise UserError(f"{folder / name}: found sha256 {found}, {path} names {expected.get(name)}; {again}")
+                raise UserError(
+                    f"{folder / name}: found sha256 {found}, {path} names {expected.get(name)}; {again}", Stage.TRAINING
+                )
         names = ["unet"] + ["guide"] * (lineage.training.guide_epochs is not None)
         networks = [
             PatchUNet.from_pretrained(folder / name, torch_dtype=torch.float32, local_files_only=True).eval()

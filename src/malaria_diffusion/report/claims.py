@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from malaria_diffusion.questions.question import Claim, Headline, Judged, Verdict
 from malaria_diffusion.questions.results import Results
-from malaria_diffusion.report.contents import sections
+from malaria_diffusion.report.contents import answered
 
 PAPERS_IMAGES = 27_558
 
@@ -28,7 +28,7 @@ def paper_claims(results: Results, headlines: Mapping[str, Headline]) -> list[tu
     """Every claim of the paper beside this run's numbers, each with the name of the section that says more."""
     return [
         (section.name, _tested_here(claim, results.elsewhere))
-        for section in sections()
+        for section in answered(results)
         for claim in section.claims(results, headlines)
     ]
 

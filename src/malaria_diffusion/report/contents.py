@@ -38,6 +38,11 @@ def sections() -> list[Question]:
     return sorted([*SECTIONS, *questions()], key=lambda question: question.place)
 
 
+def answered(results: Results) -> list[Question]:
+    """Those that these results answer; a validation without Kedro need not ask all."""
+    return [section for section in sections() if results.found.keys() >= set(section.results)]
+
+
 def result_names() -> list[str]:
     """What sections are made of, by its names in the catalog."""
     return list(dict.fromkeys(name for section in sections() for name in section.results))
@@ -69,4 +74,4 @@ def headlines(results: Results) -> dict[str, Headline]:
         By name: what (the number is), value, low, high, rests_on, and floor where there is one; or only what and
         reason, where nothing could be measured.
     """
-    return {name: line for section in sections() for name, line in section.headlines(results).items()}
+    return {name: line for section in answered(results) for name, line in section.headlines(results).items()}

@@ -17,13 +17,12 @@ from jinja2 import (
     StrictUndefined,
     select_autoescape,
 )
-from markupsafe import Markup
 
 from malaria_diffusion.questions import text
 from malaria_diffusion.questions.question import Question
 from malaria_diffusion.questions.results import Results, records
 from malaria_diffusion.report.claims import paper_claims, paper_settings
-from malaria_diffusion.report.contents import definitions, figure_names, rules, sections
+from malaria_diffusion.report.contents import answered, definitions, figure_names, rules
 
 
 def render_report(summary: dict[str, Any], results: Results, figures: Mapping[str, bytes]) -> str:
@@ -37,7 +36,7 @@ def render_report(summary: dict[str, Any], results: Results, figures: Mapping[st
     Returns:
         HTML with the figures in it.
     """
-    asked = sections()
+    asked = answered(results)
     folders = PrefixLoader({section.name: FileSystemLoader(section.folder) for section in asked})
     environment = Environment(
         loader=ChoiceLoader([folders, PackageLoader("malaria_diffusion", "templates")]),
@@ -64,7 +63,7 @@ def render_report(summary: dict[str, Any], results: Results, figures: Mapping[st
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
     filled = [
-        Markup(environment.get_template(f"{section.name}/section.html").render(context | _own(section, results)))
+        environment.get_template(f"{section.name}/section.html").render(context | _own(section, results))
         for section in asked
     ]
     return environment.get_template("report.html").render(context, sections=list(zip(asked, filled, strict=True)))

@@ -27,12 +27,12 @@ class ComparisonParameters(Parameters):
         seed: Of every choice and resample.
     """
 
-    positive_class: str | None
-    n: int = Field(ge=2)
-    bins: int = Field(ge=2, le=256)
-    foreground_threshold: int = Field(ge=-1, le=254)
-    resamples: int = Field(ge=100)
-    permutations: int = Field(ge=200)
+    positive_class: str | None = None
+    n: int = Field(1000, ge=2)
+    bins: int = Field(64, ge=2, le=256)
+    foreground_threshold: int = Field(30, ge=-1, le=254)
+    resamples: int = Field(1000, ge=100)
+    permutations: int = Field(1000, ge=200)
     margin: float = Field(0.15, gt=0, lt=1)
-    confidence: float = Field(gt=0.5, lt=1)
-    seed: int = Field(ge=0)
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    seed: int = Field(0, ge=0)

@@ -78,6 +78,14 @@ class MlflowObserver(Observer):
         """See `log_metrics`."""
         log_metrics(metrics)
 
+    def log_figure(self, figure: Figure, artifact_file: str) -> None:
+        """See `log_figure`."""
+        log_figure(figure, artifact_file)
+
+    def set_tags(self, **tags: str) -> None:
+        """See `set_tags`."""
+        set_tags(**tags)
+
     def log_json(self, value: dict[str, Any], artifact_file: str) -> None:
         """See `log_json`."""
         log_json(value, artifact_file)

@@ -15,8 +15,9 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,9 @@ _RADIUS_RANGE = (24.0, 88.0)  # in pixels; with the outline's irregularity the c
 
 # Absorbance per channel (R, G, B), at full density, of cytoplasm, parasite bodies (and pale debris) and chromatin.
 _ABSORBANCE = np.array([[0.14, 0.36, 0.32], [0.42, 0.62, 0.16], [0.75, 1.10, 0.42]])
+
+# cells that one process draws sooner than others start
+_FEW = 500
 
 _Floats = NDArray[np.float64]
 
@@ -355,7 +359,7 @@ def _files(parameters: PhantomParameters, person: _Person) -> list[tuple[str, by
     return [(f"cell_images/{cell.label}/{cell.name}.png", _png(cell.image)) for cell in cells]
 
 
-def write_phantom_archive(parameters: PhantomParameters, path: Path) -> Path:
+def write_phantom_archive(parameters: PhantomParameters, path: str | Path) -> Path:
     """Write the cells as a zip in NLM's layout, `cell_images/{Parasitized,Uninfected}/<name>.png`, and return `path`.
 
     As in the real archive, each class folder also holds a `Thumbs.db` that is no image. The bytes depend on the
@@ -365,14 +369,18 @@ def write_phantom_archive(parameters: PhantomParameters, path: Path) -> Path:
         OSError: `path` or its folder cannot be written.
     """
     people = list(_people(parameters))
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    spawn = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads may hang
     try:
-        with zipfile.ZipFile(beside, "w") as archive, ProcessPoolExecutor(mp_context=spawn) as pool:
+        with zipfile.ZipFile(beside, "w") as archive, ExitStack() as stack:
             for label in (PARASITIZED, UNINFECTED):
                 archive.writestr(zipfile.ZipInfo(f"cell_images/{label}/Thumbs.db", _ZIP_TIME), b"not an image")
-            drawn = pool.map(partial(_files, parameters), people)
+            draw: Callable[..., Iterable[list[tuple[str, bytes]]]] = map
+            if len(people) * parameters.cells_per_person > _FEW:
+                spawn = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads may hang
+                draw = stack.enter_context(ProcessPoolExecutor(mp_context=spawn)).map
+            drawn = draw(partial(_files, parameters), people)
             for files in tqdm(drawn, total=len(people), desc="phantom cells", unit="person"):
                 for name, content in files:
                     archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), content)

@@ -2,7 +2,9 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from malaria_diffusion.pipelines.data_processing.nodes import draw_dataset, prepare_cells
+from malaria_diffusion.pipelines.data_processing.nodes import prepare_cells
+from malaria_diffusion.pipelines.steps import nodes
+from malaria_diffusion.report.sections.cells.steps import STEPS
 
 
 def create_pipeline() -> Pipeline:
@@ -15,7 +17,7 @@ def create_pipeline() -> Pipeline:
                 outputs=["cells", "rejected_cells"],
                 name="prepare_cells",
             ),
-            Node(draw_dataset, inputs="cells", outputs="figure_0_dataset", name="draw_dataset"),
+            *nodes(STEPS),
         ],
         tags="data_processing",
         namespace="data_processing",

@@ -3,17 +3,14 @@
 from kedro.pipeline import Node, Pipeline
 
 from malaria_diffusion.pipelines.diffusion.nodes import (
-    draw_bound,
-    draw_process,
     draw_sheet,
     draw_training,
-    export_ddpm,
-    measure_bound,
-    plan_training,
     sample_cells,
-    train_ddpm,
     write_images,
 )
+from malaria_diffusion.pipelines.steps import nodes
+from malaria_diffusion.report.sections.diffusion.steps import STEPS
+from malaria_diffusion.study.training import export_ddpm, plan_training, train_ddpm
 
 
 def create_pipeline() -> Pipeline:
@@ -69,29 +66,12 @@ def create_pipeline() -> Pipeline:
                 tags="sample",
             ),
             Node(
-                draw_process,
-                inputs=["cells", "ddpm", "params:diffusion.sampling"],
-                outputs="figure_1_process",
-                name="draw_process",
-            ),
-            Node(
                 draw_training,
                 inputs=["training_history", "training_plan"],
                 outputs="figure_7_training_loss",
                 name="draw_training",
             ),
-            Node(
-                measure_bound,
-                inputs=["cells", "ddpm", "params:diffusion.bound", "params:diffusion.sampling"],
-                outputs="variational_bound",
-                name="measure_bound",
-            ),
-            Node(
-                draw_bound,
-                inputs=["variational_bound", "cells"],
-                outputs="figure_8_bound",
-                name="draw_bound",
-            ),
+            *nodes(STEPS),
         ],
         tags="diffusion",
         namespace="diffusion",

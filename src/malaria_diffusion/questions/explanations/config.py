@@ -16,5 +16,5 @@ class ExplanationParameters(Parameters):
             equal numbers.
     """
 
-    cells: int = Field(ge=1)
-    evaluations: int = Field(ge=10)
+    cells: int = Field(24, ge=1)
+    evaluations: int = Field(500, ge=10)

@@ -18,7 +18,7 @@ from scipy import ndimage
 from scipy.stats import betabinom, binomtest
 
 from malaria_diffusion.cells.cells import Cells
-from malaria_diffusion.errors import UserError
+from malaria_diffusion.errors import Stage, UserError
 from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.comparison import compared_groups
 from malaria_diffusion.statistics.nearest import (
@@ -314,7 +314,8 @@ def _check(synthetic: Cells, members: Cells, audit: Cells) -> None:
     if any(shape[1:] != shapes["training"][1:] for shape in shapes.values()):
         raise UserError(
             f"cells of different sizes cannot be compared: found {shapes}; generate the synthetic cells with a model "
-            "trained on these cells: `kedro run --pipeline diffusion`"
+            "trained on these cells",
+            Stage.TRAINING,
         )
     if len(synthetic) == 0 or len(members) <= NEIGHBOURS:
         raise UserError(

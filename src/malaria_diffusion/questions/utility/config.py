@@ -23,11 +23,11 @@ class UtilityParameters(Parameters):
         ddpm_images: Training images that the DDPM of each smaller share sees.
     """
 
-    shares: list[Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
-    seeds: list[Annotated[int, Field(ge=0, lt=2**63)]] = Field(min_length=1)
-    steps: Steps | Annotated[list[Steps], Field(min_length=1)]
+    shares: list[Annotated[float, Field(gt=0, le=1)]] = Field([0.1, 1.0], min_length=1)
+    seeds: list[Annotated[int, Field(ge=0, lt=2**63)]] = Field(list(range(10)), min_length=1)
+    steps: Steps | Annotated[list[Steps], Field(min_length=1)] = 300
     synthetic_per_real: float = Field(1.0, gt=0)
-    ddpm_images: int = Field(ge=1)
+    ddpm_images: int = Field(15_000, ge=1)
 
     @property
     def budgets(self) -> list[int]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from malaria_diffusion.questions.question import Question
 from malaria_diffusion.questions.results import records
+from malaria_diffusion.report.sections.cells.steps import STEPS
 
 REJECTED_SHOWN = 20
 
@@ -13,6 +14,7 @@ QUESTION = Question(
     name="cells",
     asks="Which cells?",
     folder=Path(__file__).parent,
+    steps=STEPS,
     place=0,
     results=("rejected_cells",),
     figures=("figure_0_dataset",),

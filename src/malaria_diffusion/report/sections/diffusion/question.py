@@ -8,6 +8,7 @@ from scipy.stats import t
 
 from malaria_diffusion.questions.question import Definition, Headline, Question
 from malaria_diffusion.questions.results import Results
+from malaria_diffusion.report.sections.diffusion.steps import STEPS
 
 
 def headlines(results: Results) -> dict[str, Headline]:
@@ -38,6 +39,7 @@ QUESTION = Question(
     name="diffusion",
     asks="The diffusion model",
     folder=Path(__file__).parent,
+    steps=STEPS,
     place=10,
     results=("variational_bound",),
     figures=("figure_1_process", "figure_2_synthetic", "figure_7_training_loss", "figure_8_bound"),
