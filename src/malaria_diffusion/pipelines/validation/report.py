@@ -7,7 +7,8 @@ from kedro.pipeline import Node, Pipeline
 
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.classifier.config import ClassifierParameters
-from malaria_diffusion.report import FIGURES, Results, fit_of, headlines, render_report
+from malaria_diffusion.diffusion.model import DiffusionModel
+from malaria_diffusion.report import FIGURES, Results, evaluated_card, fit_of, headlines, render_report
 from malaria_diffusion.statistics.config import ComparisonParameters
 from malaria_diffusion.tracking import log as tracking
 
@@ -71,8 +72,13 @@ def write_report(summary: dict[str, Any], cells: Cells, **given: Any) -> str:
     return render_report(summary, results, {name: given[name] for name in FIGURES})
 
 
+def write_model_card(ddpm: DiffusionModel, summary: dict[str, Any]) -> str:
+    """The model's card with what was measured here; the folder of the model stays as it was finished."""
+    return evaluated_card(ddpm.lineage, ddpm.weights, summary)
+
+
 def create_pipeline() -> Pipeline:
-    """All results in, summary and report out."""
+    """All results in, summary, report and the model's card out."""
     results = {name: name for name in RESULTS}
     parts = ("cells", "synthetic_cells", "yolo_history")
     return Pipeline(
@@ -90,6 +96,12 @@ def create_pipeline() -> Pipeline:
                 inputs=results | {name: name for name in ("cells", "summary", *FIGURES)},
                 outputs="report",
                 name="write_report",
+            ),
+            Node(
+                write_model_card,
+                inputs=["ddpm", "summary"],
+                outputs="model_card",
+                name="write_model_card",
             ),
         ]
     )

@@ -1,0 +1,21 @@
+"""How an image says to any program that a model made it: XMP metadata with IPTC's digital source type.
+
+https://iptc.org/std/photometadata/specification (Digital Source Type), https://cv.iptc.org/newscodes/digitalsourcetype;
+how it lies in a PNG file: XMP specification, part 3, section 1.1.5.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# the iTXt chunk of a PNG file in which XMP lies
+XMP_KEY: Final = "XML:com.adobe.xmp"
+# "digital media created algorithmically using an Artificial Intelligence model trained on captured content": a drawing
+# by a program that nobody trained, as a phantom cell, would be algorithmicMedia
+TRAINED: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+XMP: Final = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
+    f'Iptc4xmpExt:DigitalSourceType="{TRAINED}"/></rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
+)
