@@ -16,11 +16,20 @@ SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "1
 KEYWORDS = ["synthetic-data", "diffusion-model", "microscopy"]
 
 
+def source_of(common: dict[str, Any]) -> str:
+    """Which model generated the images, in words."""
+    model = common["model"]
+    return (
+        f"a diffusion model (training {model['identity']}) that learned from {model['training_cells']:,} "
+        f"{model['trained_on']} of {model['training_people']:,} people"
+    )
+
+
 def limitations(common: dict[str, Any]) -> list[str]:
     """What the images do not show."""
     return [
-        f"They show what a model has made of {common['model']['training_cells']} {common['model']['trained_on']}, and "
-        "nothing about any patient.",
+        f"They show what a model has made of {common['model']['training_cells']:,} {common['model']['trained_on']}, "
+        "and nothing about any patient.",
         "The label of an image is the class that the model was asked for; nobody has looked whether it shows it.",
         "Whether they are as varied as real images, and as right, is for the validation of their model to say.",
     ]
@@ -48,5 +57,5 @@ def dataset_card(common: dict[str, Any], size: int) -> str:
         tags=KEYWORDS,
     )
     counts = ", ".join(f"{count} {name}" for name, count in common["images"].items())
-    facts = common | {"size": size, "total": total, "counts": counts, "licence": LICENCE}
-    return render("dataset_card.md", data, **facts, limits=limitations(common))
+    facts = common | {"size": size, "total": total, "counts": counts, "source": source_of(common)}
+    return render("dataset_card.md", data, **facts, licence=LICENCE, limits=limitations(common))

@@ -11,7 +11,7 @@ import hashlib
 from typing import Any
 
 from malaria_diffusion.cards import CITATION, INTENDED, OUT_OF_SCOPE
-from malaria_diffusion.cells.card import KEYWORDS, LICENCE, limitations
+from malaria_diffusion.cells.card import KEYWORDS, LICENCE, limitations, source_of
 
 # that of every file in Croissant 1.0
 CONTEXT = {
@@ -65,10 +65,7 @@ def croissant(common: dict[str, Any], manifest: bytes) -> dict[str, Any]:
         JSON-ready, with one record set, "images": image, label, index, seed.
     """
     model = common["model"]
-    source = (
-        f"a diffusion model (training {model['identity']}) that learned from {model['training_cells']} "
-        f"{model['trained_on']} of {model['training_people']} people"
-    )
+    source = source_of(common)
     return {
         "@context": CONTEXT,
         "@type": "sc:Dataset",

@@ -6,7 +6,8 @@ how it lies in a PNG file: XMP specification, part 3, section 1.1.5.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 # the iTXt chunk of a PNG file in which XMP lies
 XMP_KEY: Final = "XML:com.adobe.xmp"
@@ -19,3 +20,13 @@ XMP: Final = (
     '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
     f'Iptc4xmpExt:DigitalSourceType="{TRAINED}"/></rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
 )
+
+
+def says_trained(info: Mapping[Any, Any]) -> bool:
+    """Whether a file says in XMP that a trained model made all of it; of any program, in any format with XMP.
+
+    Args:
+        info: Of Pillow's image, where XMP is text in PNG files and bytes in others.
+    """
+    xmp = info.get(XMP_KEY, info.get("xmp", b""))
+    return TRAINED.encode() in (xmp.encode() if isinstance(xmp, str) else xmp)
