@@ -11,8 +11,8 @@ from typing import Any, Final
 
 # the iTXt chunk of a PNG file in which XMP lies
 XMP_KEY: Final = "XML:com.adobe.xmp"
-# "digital media created algorithmically using an Artificial Intelligence model trained on captured content": a drawing
-# by a program that nobody trained, as a phantom cell, would be algorithmicMedia
+# made by a model that learned from other images; algorithmicMedia, as phantom cells are, is "created purely by an
+# algorithm not based on any sampled training data"
 TRAINED: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 XMP: Final = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
