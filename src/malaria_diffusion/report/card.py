@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from typing import Any
+from urllib.parse import urlsplit
 
 from huggingface_hub import EvalResult
 
@@ -65,7 +66,13 @@ def _evaluation(summary: dict[str, Any]) -> Evaluation:
         for name, line in about.items()
         if "reason" not in line and math.isfinite(line["value"])
     ]
-    return Evaluation(results, text, dataset["source"] if is_url(dataset["source"]) else None)
+    return Evaluation(results, text, _public(dataset["source"]))
+
+
+def _public(source: str) -> str | None:
+    """A URL without what only its owner may know; of a path, which is of one machine, nothing."""
+    parts = urlsplit(source)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if is_url(source) else None
 
 
 def _row(line: dict[str, Any]) -> dict[str, str]:
