@@ -11,6 +11,7 @@ class Stage(StrEnum):
     DATA = "data_processing"
     TRAINING = "diffusion"
     SAMPLING = "diffusion --tags sample"
+    VALIDATION = "validation"
 
 
 class UserError(ValueError):

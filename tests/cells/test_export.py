@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+from huggingface_hub import DatasetCard
 from PIL import Image
 
 from malaria_diffusion.cells import export as module
@@ -94,9 +95,10 @@ def test_every_file_says_that_it_is_synthetic_and_by_which_model(tmp_path):
         for name in ("label", "index", "seed", "solver", "evaluations", "guidance", "model_identity"):
             assert text[name] == row[name]
     assert manifest["file"].tolist()[2] == "Uninfected/000002.png"
-    readme = (tmp_path / "images/README.txt").read_text()
-    for words in ("SYNTHETIC", "phantom cells", "abc", "Seed 3", "ddim", "NOT FOR DIAGNOSIS", "2 Größe"):
-        assert words in readme
+    card = DatasetCard.load(tmp_path / "images/README.md")
+    for words in ("synthetic", "phantom cells", "abc", "Seed 3", "ddim", "Not for diagnosis", "2 Größe"):
+        assert words in card.text
+    assert card.data.size_categories == "n<1K"
     everything = b"".join(read(tmp_path / "images").values())
     assert b"Anna" not in everything  # nobody who was trained on is named
 
@@ -113,7 +115,7 @@ def test_the_command_for_the_same_images_is_stated(tmp_path):
         "guidance=1.5",
     ):
         assert f"diffusion.sampling.{words}" in command
-    assert command in (tmp_path / "images/README.txt").read_text()
+    assert command in (tmp_path / "images/README.md").read_text()
 
 
 @KINDS

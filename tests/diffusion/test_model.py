@@ -169,10 +169,10 @@ def test_a_model_has_the_schedule_that_was_learned(model, tmp_path):
 # ---- plain diffusers
 
 
-def test_only_safetensors_and_json_are_in_the_folder(folder):
+def test_only_safetensors_json_and_the_card_are_in_the_folder(folder):
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert files == {"lineage.json", *PARTS}
-    assert {name.rsplit(".", 1)[1] for name in files} == {"safetensors", "json"}
+    assert files == {"lineage.json", "README.md", *PARTS}
+    assert {name.rsplit(".", 1)[1] for name in files} == {"safetensors", "json", "md"}
 
 
 @pytest.mark.parametrize("prediction", list(Prediction))

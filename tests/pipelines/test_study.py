@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from huggingface_hub import ModelCard
 
 from ..notebooks import pictures, run_notebook
 from ..projects import ROOT, TINY, make_project
@@ -82,6 +83,25 @@ def test_diffusion_stores_a_model_and_synthetic_cells_with_their_lineage(trained
     assert set(table["training_people_hash"]) == {lineage["training_people_hash"]}
     assert set(lineage["training_people"]) == set(cells.loc[cells["split"] == "train", "person"])
     assert (trained.folder / "data/06_models/ddpm/unet/diffusion_pytorch_model.safetensors").exists()
+
+
+def test_the_card_of_the_model_says_how_long_its_training_took_and_that_nothing_is_measured(trained):
+    lineage = json.loads((trained.folder / "data/06_models/ddpm/lineage.json").read_text())
+    assert 0 < lineage["training_seconds"] < 600
+    assert set(lineage["software"]) == {"python", "malaria_diffusion", "torch", "diffusers"}
+    card = ModelCard.load(trained.folder / "data/06_models/ddpm/README.md")
+    assert f"torch {lineage['software']['torch']}" in card.text
+    assert "Not measured." in card.text
+    assert "not recorded" not in card.text
+
+
+def test_the_validation_writes_a_card_with_what_it_measured_and_leaves_the_model_alone(validated):
+    summary = read(validated, "08_reporting/summary.json")
+    card = ModelCard.load(validated.folder / "data/08_reporting/model_card.md")
+    found = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert {"fidelity", "recognised", "descriptors"} <= found.keys()
+    assert found == {name: summary["headlines"][name]["value"] for name in found}
+    assert "Not measured." in (validated.folder / "data/06_models/ddpm/README.md").read_text()
 
 
 def test_the_bound_of_the_test_people_s_cells_is_the_sum_of_its_terms(trained):
@@ -165,7 +185,7 @@ def test_mlflow_holds_parameters_curves_metrics_and_artefacts(validated):
     assert validation["params.validation.classifier.epochs"] == "2"
     assert validation["tags.code_version"]
     client = mlflow.MlflowClient()
-    assert {"report.html", "summary.json", "figure_4_confusion.png", "environment.txt"} <= {
+    assert {"report.html", "summary.json", "model_card.md", "figure_4_confusion.png", "environment.txt"} <= {
         artifact.path for artifact in client.list_artifacts(validation["run_id"])
     }
     diffusion = found[found["tags.pipeline"] == "diffusion"].iloc[0]  # the last: its history is in the catalog

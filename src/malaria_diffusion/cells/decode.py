@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from malaria_diffusion.cells.marking import says_trained
+
 # 4096 x 4096; a cell crop is four orders of magnitude smaller, a decompression bomb larger
 MAX_PIXELS = 2**24
 # what cameras and file formats store grey levels in
@@ -75,7 +77,7 @@ def decode(
             if opened.format == "EPS":  # Pillow would run it
                 raise RejectedImage("EPS is a program, not an image")
             phantom = PHANTOM_KEY in opened.info
-            synthetic = opened.info.get(SOURCE_KEY) == SYNTHETIC
+            synthetic = opened.info.get(SOURCE_KEY) == SYNTHETIC or says_trained(opened.info)
             ImageOps.exif_transpose(opened, in_place=True)
             width, height = opened.size
             found = _bits_of(opened)

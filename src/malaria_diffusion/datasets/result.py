@@ -22,7 +22,8 @@ class Result(AbstractDataset[Any, Any]):
         wrapped: Any = AbstractDataset.from_config("wrapped", dataset)
         self._dataset: AbstractDataset[Any, Any] = wrapped
         self.metadata = metadata
-        self.preview = wrapped.preview  # of which kedro viz reads the signature
+        if hasattr(wrapped, "preview"):
+            self.preview = wrapped.preview  # of which kedro viz reads the signature
 
     def load(self) -> Any:
         """What was saved."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+from importlib import metadata
+
 from malaria_diffusion.config import Parameters
 from malaria_diffusion.diffusion.config import NetworkParameters, ProcessParameters, TrainingParameters
 
@@ -25,6 +28,8 @@ class Lineage(Parameters):
         training_cells: Every training cell, by the first digits of its file's sha256.
         phantom: Whether the training cells were drawn and not photographed.
         grey: Whether the training cells are all grey, so that generated ones must be.
+        training_seconds: That the steps of the training took by the clock; None of an older model.
+        software: Versions of what the model was exported with, by package; None of an older model.
         process: The diffusion process.
         network: The U-Net.
         training: How it was trained.
@@ -45,6 +50,8 @@ class Lineage(Parameters):
     training_cells: list[str]
     phantom: bool
     grey: bool = False
+    training_seconds: float | None = None
+    software: dict[str, str] | None = None
     process: ProcessParameters
     network: NetworkParameters
     training: TrainingParameters
@@ -58,3 +65,9 @@ class Lineage(Parameters):
     def kind(self) -> str:
         """What the training cells were: "phantom cells" or "real cells"."""
         return "phantom cells" if self.phantom else "real cells"
+
+
+def software() -> dict[str, str]:
+    """Versions of this Python and of the packages that make a model."""
+    packages = ("malaria_diffusion", "torch", "diffusers")
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}

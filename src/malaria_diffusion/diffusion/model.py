@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from malaria_diffusion.cells.cells import Cells
+from malaria_diffusion.diffusion.card import model_card
 from malaria_diffusion.diffusion.config import Clipping, SamplingParameters, ScheduleKind
 from malaria_diffusion.diffusion.lineage import Lineage
 from malaria_diffusion.errors import Stage, UserError
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
     from malaria_diffusion.diffusion.sampling import Denoiser
 
-LINEAGE = "lineage.json"
+LINEAGE, CARD = "lineage.json", "README.md"
 PARTS = ("unet/config.json", "unet/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json")
 GUIDE_PARTS = ("guide/config.json", "guide/diffusion_pytorch_model.safetensors")
 
@@ -110,7 +111,7 @@ class DiffusionModel:
         return cls(networks[0], GaussianDiffusion(schedule, lineage.process.prediction), lineage, *networks[1:])
 
     def save(self, folder: Path, dtype: torch.dtype | None = None) -> None:
-        """Write into `folder`: unet/, guide/ if there is one, scheduler/ and lineage.json.
+        """Write into `folder`: unet/, guide/ if there is one, scheduler/, lineage.json and README.md, its card.
 
         Args:
             folder: Made if it is not there.
@@ -131,6 +132,12 @@ class DiffusionModel:
         DDPMScheduler.from_config(solver_config(self.diffusion, Clipping.STATIC)).save_pretrained(folder / "scheduler")
         lineage = self.lineage.model_dump(mode="json")
         (folder / LINEAGE).write_text(json.dumps(lineage | {"sha256": _checksums(folder, lineage)}, indent=1))
+        (folder / CARD).write_text(model_card(self.lineage, self.weights), encoding="utf-8")
+
+    @property
+    def weights(self) -> int:
+        """How many numbers the network has learned."""
+        return sum(weight.numel() for weight in self.network.parameters())
 
     @property
     def denoiser(self) -> Denoiser:

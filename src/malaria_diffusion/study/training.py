@@ -15,7 +15,7 @@ from malaria_diffusion.diffusion.config import (
     SamplingParameters,
     TrainingParameters,
 )
-from malaria_diffusion.diffusion.lineage import Lineage
+from malaria_diffusion.diffusion.lineage import Lineage, software
 from malaria_diffusion.diffusion.model import DiffusionModel
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.figures import diffusion as figures
@@ -152,14 +152,14 @@ def train_ddpm(
 
 def export_ddpm(ddpm_checkpoint: dict[str, Any], training_plan: dict[str, Any], workspace: Path) -> DiffusionModel:
     """The model with the best averaged weights, and its lineage."""
-    from malaria_diffusion.diffusion.training.trainer import load_best_weights, load_guide_weights
+    from malaria_diffusion.diffusion.training.trainer import load_best_weights, load_guide_weights, training_seconds
 
     trained = workspace / "ddpm" / ddpm_checkpoint["identity"]
     best = load_best_weights(trained)
     logger.info("exporting epoch %d, kernel distance %.4f to the validation cells", best.epoch, best.kernel_distance)
     observer().log_metrics({"ddpm": {"best_epoch": best.epoch, "best_kernel_distance": best.kernel_distance}})
-    lineage = Lineage.model_validate(
-        training_plan | {"best_epoch": best.epoch, "kernel_distance": best.kernel_distance, "ema_decay": best.ema_decay}
-    )
+    known = {"best_epoch": best.epoch, "kernel_distance": best.kernel_distance, "ema_decay": best.ema_decay}
+    made = {"training_seconds": training_seconds(trained), "software": software()}
+    lineage = Lineage.model_validate(training_plan | known | made)
     guide = None if lineage.training.guide_epochs is None else load_guide_weights(trained)
     return DiffusionModel.from_weights(best.weights, lineage, guide)

@@ -168,10 +168,14 @@ def epochs_done(folder: Path) -> int:
     return load_progress(path)["epochs_done"] if path.exists() else 0
 
 
+def training_seconds(folder: Path) -> float:
+    """What the steps of the training in `folder` took by the clock, without looks, validation and checkpoints."""
+    return float(load_progress(folder / CHECKPOINT)["seconds"])
+
+
 def seconds_per_image(folder: Path) -> float:
-    """What a training image has cost in the training in `folder`, without looks, validation and checkpoints."""
-    progress = load_progress(folder / CHECKPOINT)
-    return float(progress["seconds"] / progress["images_seen"])
+    """What a training image has cost in the training in `folder`, see `training_seconds`."""
+    return training_seconds(folder) / float(load_progress(folder / CHECKPOINT)["images_seen"])
 
 
 class BestWeights(NamedTuple):

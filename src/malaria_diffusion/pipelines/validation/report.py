@@ -6,8 +6,9 @@ from kedro.pipeline import Node, Pipeline
 
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.diffusion.model import DiffusionModel
 from malaria_diffusion.questions.results import Results
-from malaria_diffusion.report import figure_names, render_report, result_names, summary_of
+from malaria_diffusion.report import evaluated_card, figure_names, render_report, result_names, summary_of
 from malaria_diffusion.statistics.config import ComparisonParameters
 from malaria_diffusion.tracking import log as tracking
 
@@ -32,8 +33,13 @@ def write_report(summary: dict[str, Any], cells: Cells, **given: Any) -> str:
     return render_report(summary, results, {name: given[name] for name in figure_names()})
 
 
+def write_model_card(ddpm: DiffusionModel, summary: dict[str, Any]) -> str:
+    """The model's card with what was measured here; the folder of the model stays as it was finished."""
+    return evaluated_card(ddpm.lineage, ddpm.weights, summary)
+
+
 def create_pipeline() -> Pipeline:
-    """All results in, summary and report out."""
+    """All results in, summary, report and the model's card out."""
     results = {name: name for name in ("cells", *result_names())}
     parameters = {"classifier": "params:validation.classifier", "comparison": "params:validation.comparison"}
     figures = {name: name for name in figure_names()}
@@ -47,6 +53,12 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 write_report, inputs=results | figures | {"summary": "summary"}, outputs="report", name="write_report"
+            ),
+            Node(
+                write_model_card,
+                inputs=["ddpm", "summary"],
+                outputs="model_card",
+                name="write_model_card",
             ),
         ]
     )
