@@ -4,10 +4,10 @@ import math
 
 import pytest
 from huggingface_hub import ModelCard
-from malaria_diffusion.questions.text import interval
 
 from malaria_diffusion.cells.lineage import LineageError
 from malaria_diffusion.diffusion.model import DiffusionModel
+from malaria_diffusion.questions.text import interval
 from malaria_diffusion.report.card import ABOUT_THE_MODEL, evaluated_card
 
 from .projects import ROOT

@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from malaria_diffusion.compute.device import resolve_device, resolve_precision
 from malaria_diffusion.compute.distributed import Processes, join_processes
 from malaria_diffusion.compute.randomness import Purpose, keyed_generator
+from malaria_diffusion.config import Parameters
 from malaria_diffusion.diffusion.config import NetworkParameters, ProcessParameters, TrainingParameters
 from malaria_diffusion.diffusion.network.compiled import compile_network
 from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
@@ -53,6 +54,15 @@ CHECKPOINT_SHARE = 0.004  # of the time, at most
 LOG_STEPS = 20
 # parameters that change where, how long or in what pieces a training runs, but not what it computes
 NOT_IDENTITY = {"epochs", "device", "accumulation", "guide_epochs"}
+# parameters that are younger than stored trainings; at their defaults they do what was done before there were any
+YOUNGER = {
+    "patch_size",
+    "attention_head_channels",
+    "scale_shift",
+    "timestep_draw",
+    "log_snr_deviation",
+    "quarter_turns",
+}
 
 
 class TrainingError(UserError):
@@ -142,17 +152,16 @@ def training_settings(
 ) -> dict[str, Any]:
     """All that makes a training another one: everything but its length and where and in what pieces it runs.
 
-    A parameter with a default is younger than others; at its default it does what was done before there was it, so
-    trainings of then keep their name.
+    What is younger than stored trainings is left out where it does what was done before, so that these keep their name.
     """
-    training = parameters.model_dump(mode="json", exclude=NOT_IDENTITY, exclude_defaults=True)
+    training = _named(parameters)
     training["precision"] = str(resolve_precision(parameters.precision, resolve_device(parameters.device)))
     return {
         "cells": fingerprint,
         "size": size,
         "classes": num_classes,
         "process": process.model_dump(mode="json"),
-        "network": network.model_dump(mode="json", exclude_defaults=True),
+        "network": _named(network),
         "training": training,
     }
 
@@ -342,6 +351,7 @@ class Trainer:
         self.optimizer.step()
         with torch.no_grad():
             for largest, average in self.averages.items():
+                # diffusers' EMAModel has this decay and rounds otherwise, torch's AveragedModel begins with a copy
                 decay = min(largest, (1 + self.step) / (10 + self.step))
                 torch._foreach_lerp_(list(average.values()), list(self.objective.parameters()), 1 - decay)
         self.loss_count += 1
@@ -469,6 +479,7 @@ class Trainer:
         return int(keyed_generator(self.parameters.seed, Purpose.TORCH, sample + 1).integers(2**63))
 
     def _learning_rate(self) -> float:
+        # torch's schedules want one torch optimizer and keep a state of their own; this depends on the step alone
         parameters = self.parameters
         rate = parameters.learning_rate
         if self.step < parameters.warmup_steps:
@@ -477,6 +488,13 @@ class Trainer:
             done = self.step / (parameters.decay_epochs * self.feed.steps_per_epoch)
             rate *= (1 + math.cos(math.pi * done)) / 2
         return rate
+
+
+def _named(parameters: Parameters) -> dict[str, Any]:
+    """What of these parameters is in the name of a training."""
+    fields = type(parameters).model_fields
+    unchanged = {name for name in YOUNGER & fields.keys() if getattr(parameters, name) == fields[name].default}
+    return parameters.model_dump(mode="json", exclude=NOT_IDENTITY | unchanged)
 
 
 def _check_fit(data: TrainingData, parameters: TrainingParameters, processes: Processes) -> None:
