@@ -19,6 +19,7 @@ from malaria_diffusion.questions.explanations.figure import SHOWN, explained_cel
 from malaria_diffusion.questions.explanations.measure import (
     DIFFERENCE,
     ExplainedCells,
+    Question,
     choose,
     explain,
     localisation,
@@ -47,6 +48,10 @@ def discs(rng, count, side, background=BLACK):
     return cells
 
 
+def asked(background=BLACK, evaluations=200, seed=0):
+    return Question(background, 30, None, 1, evaluations, seed)
+
+
 def hidden(cells, background):
     """The same cells with every pixel hidden."""
     result = cells.copy()
@@ -59,7 +64,7 @@ def hidden(cells, background):
 def test_an_additive_function_is_explained_exactly(background):
     rng = np.random.default_rng(0)
     cells, weights = discs(rng, 2, 8, background), rng.normal(0, 0.003, (3, 8, 8))
-    found = explain(lambda x: probabilities((x * weights).sum((1, 2, 3))), cells, 1, background, 30, 4000, 0)
+    found = explain(lambda x: probabilities((x * weights).sum((1, 2, 3))), cells, 1, asked(background, 4000, 0))
     expected = ((cells.astype(float) - hidden(cells, background)) * weights).sum(axis=1)
     assert found == pytest.approx(expected, abs=1e-5)
     assert np.abs(expected).max() > 0.1
@@ -75,16 +80,16 @@ def test_attributions_sum_to_what_the_cell_gains_over_the_hidden_one():
     cells = discs(np.random.default_rng(1), 3, 16)
     gained = log_odds(interactions(cells), 1) - log_odds(interactions(hidden(cells, BLACK)), 1)
     for evaluations in (10, 200):
-        found = explain(interactions, cells, 1, BLACK, 30, evaluations, 0)
+        found = explain(interactions, cells, 1, asked(BLACK, evaluations, 0))
         assert found.dtype == np.float32
         assert found.sum((1, 2)) == pytest.approx(gained, abs=1e-4)
-    assert explain(interactions, cells, 0, BLACK, 30, 200, 0) == pytest.approx(-found, abs=1e-5)
+    assert explain(interactions, cells, 0, asked(BLACK, 200, 0)) == pytest.approx(-found, abs=1e-5)
 
 
 def test_only_the_cell_is_hidden_and_only_by_its_own_colour():
     cells = discs(np.random.default_rng(2), 1, 16)
     seen = []
-    found = explain(lambda x: seen.append(x.copy()) or interactions(x), cells, 1, BLACK, 30, 200, 0)
+    found = explain(lambda x: seen.append(x.copy()) or interactions(x), cells, 1, asked(BLACK, 200, 0))
     seen, inside, clean = np.concatenate(seen), foreground(cells, BLACK, 30)[0], hidden(cells, BLACK)[0]
     assert seen.dtype == np.uint8
     assert len(seen) == pytest.approx(200, abs=2)
@@ -104,16 +109,16 @@ def test_the_same_seed_gives_the_same_whatever_else_is_explained():
     np.random.seed(5)  # noqa: NPY002
     expected = np.random.random()  # noqa: NPY002
     np.random.seed(5)  # noqa: NPY002
-    found = explain(ties, cells, 1, BLACK, 30, 300, 7)
+    found = explain(ties, cells, 1, asked(BLACK, 300, 7))
     assert np.random.random() == expected  # noqa: NPY002
-    assert (explain(ties, cells[::-1], 1, BLACK, 30, 300, 7) == found[::-1]).all()
-    assert (explain(ties, cells, 1, BLACK, 30, 300, 8) != found).any()
+    assert (explain(ties, cells[::-1], 1, asked(BLACK, 300, 7)) == found[::-1]).all()
+    assert (explain(ties, cells, 1, asked(BLACK, 300, 8)) != found).any()
 
 
 def test_cells_without_a_foreground_are_not_explained():
     cells = np.zeros((2, 3, 16, 16), dtype=np.uint8)
     cells[1, :, 3, 3] = 200
-    assert not explain(interactions, cells, 1, BLACK, 30, 100, 0).any()
+    assert not explain(interactions, cells, 1, asked(BLACK, 100, 0)).any()
 
 
 def test_log_odds_do_not_saturate():
@@ -128,11 +133,11 @@ def test_log_odds_do_not_saturate():
 def test_what_cannot_be_explained_is_refused():
     cells = discs(np.random.default_rng(4), 1, 16)
     with pytest.raises(UserError, match="class 2"):
-        explain(interactions, cells, 2, BLACK, 30, 100, 0)
+        explain(interactions, cells, 2, asked(BLACK, 100, 0))
     with pytest.raises(UserError, match="finite: False"):
-        explain(lambda x: np.full((len(x), 2), np.nan), cells, 1, BLACK, 30, 100, 0)
+        explain(lambda x: np.full((len(x), 2), np.nan), cells, 1, asked(BLACK, 100, 0))
     with pytest.raises(UserError, match="9 evaluations"):
-        explain(interactions, cells, 1, BLACK, 30, 9, 0)
+        explain(interactions, cells, 1, asked(BLACK, 9, 0))
 
 
 def marked(rng, count, side=16):
@@ -277,8 +282,8 @@ def test_a_predictor_of_the_stain_is_found_to_look_at_the_parasite(phantom):
     inside = foreground(cells, BLACK, 30)
     rng = np.random.default_rng(12)
     field = rng.normal(0, 0.001, cells.shape[1:]) * np.array([0, 0, 1]).reshape(3, 1, 1)
-    elsewhere = explain(lambda x: probabilities((x * field).sum((1, 2, 3))), cells, 1, BLACK, 30, 300, 0)
-    found = explain(stain, cells, 1, BLACK, 30, 300, 0)
+    elsewhere = explain(lambda x: probabilities((x * field).sum((1, 2, 3))), cells, 1, asked(BLACK, 300, 0))
+    found = explain(stain, cells, 1, asked(BLACK, 300, 0))
     side = explained(rng, found, masks, inside)._replace(cells=cells, random=elsewhere)
     table = ratios(side)
     assert table.loc["trained", "low"] > 3

@@ -51,36 +51,57 @@ def pixel_vectors(cells: NDArray[np.uint8]) -> NDArray[np.float32]:
     return small.reshape(len(cells), -1)
 
 
+class Space(NamedTuple):
+    """In which distances are measured.
+
+    Attributes:
+        name: In results.
+        embed: From images to vectors.
+        shifted: Whether the nearest ones are compared with shifts too, which only pixels know.
+    """
+
+    name: str
+    embed: Embedding
+    shifted: bool = False
+
+
+class Matched(NamedTuple):
+    """As many members as non-members, drawn anew several times, to which the first queries are compared.
+
+    Attributes:
+        draws: Of each draw the rows of the members and of the non-members.
+        people: Whose each member and then each non-member is, as numbers.
+        n: Queries that are compared.
+    """
+
+    draws: list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+    people: NDArray[np.int64]
+    n: int
+
+
 def nearest_cells(
-    queries: NDArray[np.uint8],
-    n: int,
-    members: NDArray[np.uint8],
-    unseen: NDArray[np.uint8],
-    embed: Embedding,
-    shifted: NDArray[np.uint8] | None,
-    draws: list[tuple[NDArray[np.int64], NDArray[np.int64]]],
-    people: NDArray[np.int64],
-    space: str,
+    queries: NDArray[np.uint8], members: NDArray[np.uint8], unseen: NDArray[np.uint8], space: Space, sets: Matched
 ) -> Nearest:
-    """Distances of all queries to members; of the first `n` of them also to the matched sets.
+    """Distances of all queries to members; of the first of them also to the matched sets.
 
     All pairs by expanded squares, as one matrix product, which is fast; the nearest ones again by differences, which is
-    exact, and if `shifted` are the members' images with shifts.
+    exact, and if the space knows shifts with these.
     """
+    embed, shifted = space.embed, members if space.shifted else None
     count, many = len(members), 8 * AT_ONCE
     parts = [cells[k : k + many] for cells in (members, unseen) for k in range(0, len(cells), many)]
-    base = np.concatenate([_vectors(embed, part, space) for part in parts])
+    base = np.concatenate([_vectors(embed, part, space.name) for part in parts])
     centre = base.mean(axis=0)
     base -= centre
     squares = np.einsum("md,md->m", base, base)
     alike = 1e-6 * float(squares.mean())  # rounding errors of expanded squares are about as large
 
     nearest, matched = [], []
-    with tqdm(total=len(queries), desc=f"nearest cells ({space})", unit="cell") as bar:
+    with tqdm(total=len(queries), desc=f"nearest cells ({space.name})", unit="cell") as bar:
         for start in range(0, len(queries), AT_ONCE):
             block = dihedral(queries[start : start + AT_ONCE])
             shape = block.shape[:2]
-            turned = _vectors(embed, block.reshape(-1, *block.shape[2:]), space).reshape(*shape, -1) - centre
+            turned = _vectors(embed, block.reshape(-1, *block.shape[2:]), space.name).reshape(*shape, -1) - centre
             own = np.einsum("tbd,tbd->tb", turned, turned)
             d2 = np.full((shape[1], len(base)), np.inf, dtype=np.float32)
             for one, square in zip(turned, own, strict=True):
@@ -92,9 +113,9 @@ def nearest_cells(
             d2 = d2.clip(min=0)
             listed = min(SHORT_LIST, count)
             short = np.argpartition(d2[:, :count], listed - 1, axis=1)[:, :listed]
-            nearest.append(_exactly(block, turned, own, base, squares, short, shifted))
-            if start < n:
-                matched.append(_matched(d2[: n - start], draws, count, people, alike, base.shape[1]))
+            nearest.append(_exactly(block, turned, own, base, short, shifted))
+            if start < sets.n:
+                matched.append(_matched(d2[: sets.n - start], sets, count, alike, base.shape[1]))
             bar.update(shape[1])
     return Nearest(
         *(np.concatenate(column) for column in zip(*nearest, strict=True)),
@@ -135,7 +156,6 @@ def _exactly(
     turned: NDArray[np.float32],
     own: NDArray[np.float32],
     base: NDArray[np.float32],
-    squares: NDArray[np.float32],
     short: NDArray[np.int64],
     shifted: NDArray[np.uint8] | None,
 ) -> tuple[NDArray[Any], ...]:
@@ -177,13 +197,13 @@ def _shifted_square(
 
 def _matched(
     d2: NDArray[np.float32],
-    draws: list[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    sets: Matched,
     count: int,
-    people: NDArray[np.int64],
     alike: float,
     dimensions: int,
 ) -> tuple[NDArray[Any], ...]:
     """Distances to the nearest of the drawn members and non-members, who is nearer, and whose cell that is."""
+    draws, people = sets.draws, sets.people
     result = np.empty((4, len(draws), len(d2)))
     rows = np.arange(len(d2))
     for place, (chosen, held_out) in enumerate(draws):

@@ -47,6 +47,26 @@ AT_ONCE = 64  # images a call; parts are chosen after each call, so it changes t
 LEAST = 1e-30  # probabilities below it count as it
 
 
+class Question(NamedTuple):
+    """What is asked about cells.
+
+    Attributes:
+        background: RGB of what is around a cell.
+        threshold: See `foreground`.
+        positive_class: What speaks for it; None: for each cell's own class.
+        cells: So many of each class, at most.
+        evaluations: Images the classifier is asked about for each.
+        seed: Of the masks.
+    """
+
+    background: tuple[int, int, int]
+    threshold: int
+    positive_class: str | None
+    cells: int
+    evaluations: int
+    seed: int
+
+
 class ExplainedCells(NamedTuple):
     """Cells of one side and what explains them.
 
@@ -107,10 +127,7 @@ def explain(
     predict: Callable[[NDArray[np.uint8]], NDArray[np.floating]],
     cells: NDArray[np.uint8],
     positive: int | NDArray[np.int64],
-    background: tuple[int, int, int],
-    threshold: int,
-    evaluations: int,
-    seed: int,
+    question: Question,
 ) -> NDArray[np.float32]:
     """Attribution of each pixel, its channels together, to the log-odds of the positive class.
 
@@ -123,10 +140,8 @@ def explain(
         predict: From cells to class probabilities, (N, classes).
         cells: uint8, (N, 3, S, S), RGB.
         positive: Number of the explained class, one for all cells or one for each, (N,).
-        background: See `distribution.foreground`.
-        threshold: See `distribution.foreground`.
-        evaluations: Images a cell that `predict` is asked about, about; the more, the finer.
-        seed: Breaks ties between parts that matter equally.
+        question: What of the cell is hidden, by how many images a cell, about, and what breaks ties between parts that
+            matter equally.
 
     Returns:
         float32, (N, S, S), in nats; 0 on the background, and all 0 for a cell with less than two foreground pixels.
@@ -134,6 +149,7 @@ def explain(
     Raises:
         UserError: fewer than 10 evaluations, no such class, or probabilities that are not finite.
     """
+    background, threshold, evaluations = question.background, question.threshold, question.evaluations
     if evaluations < 10:
         raise UserError(f"a cell cannot be explained by {evaluations} evaluations; at least 10 are needed")
     explained_class = np.broadcast_to(positive, len(cells))
@@ -143,7 +159,7 @@ def explain(
         for row in tqdm(range(len(cells)), desc="explaining", unit="cell", disable=len(cells) < 2):
             if inside[row].sum() < 2:
                 continue
-            np.random.seed(seed)  # noqa: NPY002  (shap's own source of random numbers)
+            np.random.seed(question.seed)  # noqa: NPY002  (shap's own source of random numbers)
             masker = _TypicalColour(cells[row], inside[row])
             of_class = partial(log_odds, positive=int(explained_class[row]))
             explainer = shap.PartitionExplainer(lambda images, ask=of_class: ask(predict(images)), masker)
@@ -189,26 +205,6 @@ def localisation(
     )
 
 
-class Question(NamedTuple):
-    """What is asked about cells.
-
-    Attributes:
-        background: RGB of what is around a cell.
-        threshold: See `foreground`.
-        positive_class: What speaks for it; None: for each cell's own class.
-        cells: So many of each class, at most.
-        evaluations: Images the classifier is asked about for each.
-        seed: Of the masks.
-    """
-
-    background: tuple[int, int, int]
-    threshold: int
-    positive_class: str | None
-    cells: int
-    evaluations: int
-    seed: int
-
-
 def explain_some(
     cells: Cells, trained: Predictor, random: list[Predictor], question: Question, rng: np.random.Generator
 ) -> ExplainedCells:
@@ -221,23 +217,22 @@ def explain_some(
         question: What is asked.
         rng: Source of the choice.
     """
-    background, threshold, positive_class, most, evaluations, seed = question
+    background, threshold, positive_class, most = question[:4]
     count = min(most, int(np.unique(cells.labels, return_counts=True)[1].min()))
     chosen = cells[choose(cells.labels, cells.people, count, rng)]
     shown = chosen.pixels
     asked = chosen.labels if positive_class is None else [positive_class] * len(chosen)
     positive = np.array([cells.class_names.index(name) for name in asked])
-    settings = (background, threshold, evaluations, seed)
     by_chance = np.empty((len(shown), *shown.shape[-2:]), np.float32)
     for number, network in enumerate(random):
         part = slice(number, None, len(random))
         if len(shown[part]):
-            by_chance[part] = explain(network, shown[part], positive[part], *settings)
+            by_chance[part] = explain(network, shown[part], positive[part], question)
     return ExplainedCells(
         shown,
         foreground(shown, background, threshold),
         dark_mask(shown, background, threshold),
-        explain(trained, shown, positive, *settings),
+        explain(trained, shown, positive, question),
         by_chance,
         chosen.labels,
         chosen.people,

@@ -26,7 +26,9 @@ from malaria_diffusion.statistics.nearest import (
     SHIFTS,
     TRANSFORMS,
     Embedding,
+    Matched,
     Nearest,
+    Space,
     dihedral,
     nearest_cells,
     pixel_vectors,
@@ -126,13 +128,14 @@ def privacy_audit(
     queries = np.concatenate([synthetic.pixels, unseen, planted])
     n, calibrating = len(synthetic), len(unseen)
     people = pd.factorize(np.concatenate([members.people, audit.people]))[0]
-    spaces: dict[str, Embedding] = {"pixels": pixel_vectors, **embeddings}
+    spaces = [Space("pixels", pixel_vectors, shifted=True)] + [Space(*named) for named in embeddings.items()]
+    sets = Matched(draws, people, n)
 
     comparison, copies, power, closest, distances, calibration = [], [], [], [], [], []
     flagged = np.zeros(len(queries), dtype=bool)
-    for space, embed in spaces.items():
-        shifted = trained_on if space == "pixels" else None
-        found = nearest_cells(queries, n, trained_on, unseen, embed, shifted, draws, people, space)
+    for searched in spaces:
+        space = searched.name
+        found = nearest_cells(queries, trained_on, unseen, searched, sets)
         flags = np.zeros(len(queries), dtype=bool)
         if not reason:
             groups = {name: (labels == name) | (name == "all") for name in compared_groups(pd.Series(labels))}
