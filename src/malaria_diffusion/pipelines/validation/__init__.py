@@ -5,6 +5,7 @@ from kedro.pipeline import Pipeline
 from malaria_diffusion.pipelines.validation import (
     classifier,
     compared,
+    constraint,
     descriptors,
     distributions,
     explanations,
@@ -19,6 +20,7 @@ PARTS = {
     "classifier": classifier,
     "distributions": distributions,
     "descriptors": descriptors,
+    "constraint": constraint,
     "fidelity": fidelity,
     "privacy": privacy,
     "utility": utility,
