@@ -46,9 +46,22 @@ def read(project, path):
     return json.loads((project.folder / "data" / path).read_text())
 
 
-def runs(project):
+def all_runs(project):
     mlflow.set_tracking_uri(f"sqlite:///{project.folder}/mlflow.db")
     return mlflow.search_runs(experiment_names=["malaria_diffusion"])
+
+
+def runs(project):
+    """Whole ones, of commands."""
+    found = all_runs(project)
+    parent = "tags.mlflow.parentRunId"
+    return found[found[parent].isna()] if parent in found else found
+
+
+def children(project, run_id):
+    """Runs of single trainings, by name."""
+    found = all_runs(project)
+    return found[found["tags.mlflow.parentRunId"] == run_id].set_index("tags.mlflow.runName")
 
 
 def leaves(values, prefix=""):
@@ -257,6 +270,7 @@ TABLES = [
     "descriptor_tests",
     "distribution_tests",
     "explanations",
+    "constraint_metrics",
     "fidelity_metrics",
     "recognised",
     "unseen_people",
@@ -270,6 +284,7 @@ def test_every_table_has_rows_of_finite_numbers(validated, name):
     assert len(table)
     if name == "utility_metrics":  # of one seed no interval is stated
         table = table.drop(columns=["low", "high", "gain_low", "gain_high"])
+    table = table.drop(columns="limit", errors="ignore")  # "any" has none
     assert np.isfinite(table.select_dtypes("number")).all(axis=None)
     assert not table.drop(columns="name", errors="ignore").isna().any(axis=None)
 
@@ -295,6 +310,25 @@ def test_utility_alone_finds_its_classifiers_and_its_ddpm_finished(validated):
     validated.succeeds("run", "--pipeline", "validation", "--tags", "utility")
     pd.testing.assert_frame_equal(pd.read_csv(table), before)
     assert {path: path.stat().st_mtime_ns for path in work.rglob("*") if path.is_file()} == files
+
+
+def test_every_classifier_of_utility_is_a_run_below_that_of_the_validation(validated, finished):
+    parent = finished["validation"]
+    below = children(validated, parent["run_id"])
+    table = pd.read_csv(validated.folder / "data/08_reporting/utility_metrics.csv")
+    assert len(below) == below.index.nunique() == len(table)  # one seed
+    assert set(below["status"]) == {"FINISHED"}
+    assert below["tags.pipeline"].isna().all()
+    assert set(below["tags.part_of"]) == {"validation"}
+    for tag in ("data_fingerprint", "training_identity", "code_version", "images"):
+        assert set(below[f"tags.{tag}"]) == {parent[f"tags.{tag}"]}
+    of_arm = {
+        (run["params.arm"], float(run["params.share"]), int(run["params.steps"])): run for _, run in below.iterrows()
+    }
+    for row in table.itertuples():
+        run = of_arm[row.arm, row.share, row.steps]
+        assert run["metrics.utility/accuracy"] == pytest.approx(row.accuracy)
+        assert run["metrics.utility/synthetic_cells"] == row.synthetic_cells
 
 
 def test_folds_judge_every_cell_once_and_are_not_trained_again(validated):
@@ -326,6 +360,14 @@ def test_folds_judge_every_cell_once_and_are_not_trained_again(validated):
     assert (validated.folder / "data/08_reporting/figure_folds_errors.png").is_file()
     finished = {path: path.stat().st_mtime_ns for path in validated.folder.rglob("finished.json")}
     validated.succeeds("run", "--pipeline", "folds")
+    again, first = (children(validated, run_id) for run_id in runs(validated)["run_id"].iloc[:2])
+    assert set(first.index) == set(again.index)  # of trainings found finished, too
+    for fold, part in folds.groupby("fold"):
+        for below in (first, again):
+            run = below.loc[f"folds by person, training {fold}"]
+            assert (run["params.protocol"], run["params.fold"]) == ("folds by person", str(fold))
+            assert run["metrics.accuracy/test"] == pytest.approx((part["label"] == part["predicted"]).mean())
+            assert np.isfinite(run["metrics.classifier/val_accuracy"])
     assert {path: path.stat().st_mtime_ns for path in validated.folder.rglob("finished.json")} == finished
     validated.succeeds("run", "--pipeline", "validation", "--namespaces", "validation.report")
     report = (validated.folder / "data/08_reporting/report.html").read_text()
