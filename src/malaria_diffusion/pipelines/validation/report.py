@@ -38,6 +38,7 @@ def summarise_study(
             "epochs": lineage["epochs"],
             "images_seen": lineage["images_seen"],
             "process": lineage["process"],
+            "network": lineage["network"],
             "training": lineage["training"],
             "sampling": {
                 "solver": str(sampled["solver"]),
