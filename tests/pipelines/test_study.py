@@ -331,6 +331,43 @@ def test_every_classifier_of_utility_is_a_run_below_that_of_the_validation(valid
         assert run["metrics.utility/synthetic_cells"] == row.synthetic_cells
 
 
+def test_the_gate_refuses_with_an_exit_code_and_passes_without(validated):
+    message = validated.fails("run", "--pipeline", "gate")  # two epochs make no cells
+    assert "the gate refuses this model: " in message
+    assert "wanted at least -0.05" in message
+    assert "Traceback" not in message
+    table = pd.read_csv(validated.folder / "data/08_reporting/gate_table.csv")
+    refused = runs(validated).iloc[0]
+    assert (refused["status"], refused["tags.gate"]) == ("FAILED", "refused")
+    assert refused["metrics.gate/passed"] == table["passed"].sum() < len(table) == refused["metrics.gate/rules"]
+    assert {"gate_table.csv", "figure_gate.png"} <= {
+        artifact.path for artifact in mlflow.MlflowClient().list_artifacts(refused["run_id"])
+    }
+    summary = read(validated, "08_reporting/summary.json")["headlines"]["recognised"]
+    assert table.set_index("rule").loc["recognised", "found"] == pytest.approx(summary["low"])
+    assert validated.kedro("run", "--pipeline", "gate").returncode == 1
+    assert runs(validated)["run_id"].iloc[0] != refused["run_id"]  # a refusal is an answer, not a run to go on with
+    lenient = ",".join(f"gate.rules.{rule}=null" for rule in table["rule"] if rule != "recognised")
+    passing = f"{lenient},gate.rules.recognised.at_least=-2"
+    assert "the gate is passed: 1 rules, 1 models" in validated.succeeds(
+        "run", "--pipeline", "gate", "--params", passing
+    )
+    assert runs(validated).iloc[0]["tags.gate"] == "passed"
+
+
+def test_the_gate_without_a_summary_names_what_makes_one_and_judges_others(validated):
+    own = validated.folder / "data/08_reporting/summary.json"
+    other = own.rename(own.with_name("other.json"))
+    try:
+        assert "run `kedro run --pipeline validation` first" in validated.fails("run", "--pipeline", "gate")
+        places = f"gate.summaries.one={other},gate.summaries.two={other}"
+        assert "the gate refuses 2 of 2 models: one: " in validated.fails(
+            "run", "--pipeline", "gate", "--params", places
+        )
+    finally:
+        other.rename(own)
+
+
 def test_folds_judge_every_cell_once_and_are_not_trained_again(validated):
     validated.succeeds("run", "--pipeline", "folds")
     predictions = pd.read_parquet(validated.folder / "data/07_model_output/protocol_predictions.parquet")

@@ -43,7 +43,7 @@ def constraint_figure(table: pd.DataFrame, real: Side, synthetic: Side, title: s
     if table.empty:
         figure.text(0.5, 0.5, "these images have no outline: not measured", ha="center")
         return figure
-    above, below = figure.subfigures(2, 1, height_ratios=[1, 1.35])
+    above, below = figure.subfigures(2, 1, height_ratios=[1, 1.35], squeeze=False).ravel()
     _shares(above.subplots(), table[table["group"] == "all"])
     strips = {
         "synthetic,\nworst": (synthetic, worst(synthetic.beyond, SHOWN)),

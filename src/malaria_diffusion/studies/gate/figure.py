@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -31,7 +33,8 @@ def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
         groups = part[part["seeds"] >= 2].drop_duplicates("settings")
         if (table["seeds"] >= 2).any():
             row["seeds"] = ", ".join(
-                f"{shown(one.mean)} (sd {shown(one.sd)}, {one.seeds} seeds)" for one in groups.itertuples(name="Group")
+                f"{shown(one['mean'])} (sd {shown(one['sd'])}, {one['seeds']} seeds)"
+                for one in groups.to_dict("records")
             )
         rows.append(row)
     return pd.DataFrame(rows)
@@ -48,7 +51,7 @@ def gate_figure(table: pd.DataFrame) -> Figure:
     figure = new_figure(2.0 + 1.6 * len(text.columns), 0.9 + 0.28 * (len(text) + 1))
     axes = figure.subplots()
     axes.set_axis_off()
-    drawn = axes.table(text.to_numpy(), colLabels=list(text.columns), loc="center", cellLoc="left")
+    drawn = axes.table(text.to_numpy().tolist(), colLabels=list(text.columns), loc="center", cellLoc="left")
     drawn.auto_set_font_size(False)
     drawn.set_fontsize(7)
     drawn.auto_set_column_width(list(range(len(text.columns))))
@@ -64,6 +67,6 @@ def gate_figure(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _cell(row: dict[str, object]) -> str:
-    found = "not judged" if row["reason"] else shown(float(str(row["found"])))
+def _cell(row: Mapping[Hashable, Any]) -> str:
+    found = "not judged" if row["reason"] else shown(row["found"])
     return f"{found}: {WORDS[bool(row['passed'])]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -105,7 +105,7 @@ def shown(value: float) -> str:
     return f"{value:.3g}" if math.isfinite(value) else "\N{EN DASH}"
 
 
-def _sentence(row: dict[str, Any]) -> str:
+def _sentence(row: Mapping[Hashable, Any]) -> str:
     if row["reason"]:
         return f"{row['rule']} {row['reason']}"
     of_interval = "" if row["judged"] == "value" else f" ({row['judged']} of its interval)"
@@ -164,7 +164,7 @@ def _found(summary: Summary, path: str) -> Found:
         UnmeasuredError: there is none.
     """
     holder: Any = summary["headlines"] if _head(summary["headlines"], path) is not None else summary
-    what, rest = "", path
+    what, rest, key = "", path, None
     while rest:
         key = _head(holder, rest)
         if key is None:
@@ -172,7 +172,7 @@ def _found(summary: Summary, path: str) -> Found:
             raise UnmeasuredError(f"was not measured ({why})" if why else f"is not in this summary (no {path!r})")
         parent, holder, rest = holder, holder[key], rest[len(key) + 1 :]
         what = str(holder.get("what", what)) if isinstance(holder, dict) else what
-    if not isinstance(holder, dict):
+    if not isinstance(holder, dict) and key is not None:
         return Found(parent, key, what)
     if "value" not in holder:
         why = holder.get("reason", f"{path!r} is no number")
