@@ -131,7 +131,8 @@ def test_a_killed_study_goes_on_after_what_it_has_finished(project, printed):
         assert run.info.status == "FINISHED"
         assert run.info.run_name.startswith(f"T = {run.data.params['timesteps']}, {run.data.params['betas']}")
         steps = [point.step for point in runs.get_metric_history(run.info.run_id, "training/loss")]
-        assert len(steps) == len(set(steps)) == 3
+        assert steps == sorted(set(steps))
+        assert len(steps) >= 3  # one an epoch and more
         assert np.isfinite(run.data.metrics["ablation/kernel_distance"])
 
 
