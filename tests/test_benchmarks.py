@@ -239,6 +239,7 @@ def test_what_the_peer_lacks_is_said_in_one_sentence(script, monkeypatch):
         "resume_cost",
         "contention",
         "coverage",
+        "gate",
         "diffusion_settings",
     ],
 )
@@ -264,6 +265,16 @@ def test_coverage(tmp_path):
     assert rows[["holds", "says yes"]].stack().dropna().between(0, 1).all()
     assert {"accuracy", "ece", "kernel distance", "alike: perfect"} <= set(rows["what"])
     assert set(rows["people"]) == {35, 15, 6}
+
+
+def test_gate(tmp_path):
+    result = start("gate", "--trials", 2, "--people", 12, "--json", tmp_path / "gate.json")
+    assert result.returncode == 0, result.stdout + result.stderr
+    rows = pd.DataFrame(json.loads((tmp_path / "gate.json").read_text())["rows"]).set_index("model")
+    assert rows.drop(columns="people").stack().isin([0, 0.5, 1]).all()
+    assert (rows["gate"] <= rows.drop(columns=["gate", "people"]).min(axis=1)).all()
+    assert rows.loc["5 of 100 are copies", "copies"] == 0
+    assert rows.loc["perfect", "membership"] == 1
 
 
 def test_diffusion_settings(tmp_path):

@@ -25,6 +25,7 @@ FINGERPRINT = "1e948c2b0023be1d"
 CLASSES = ("Parasitized", "Uninfected")
 GROUPS = ("all", *CLASSES)
 SECTIONS = [
+    "scorecard",
     "claims",
     "cells",
     "diffusion",
@@ -34,6 +35,7 @@ SECTIONS = [
     "intensities",
     "descriptors",
     "acquisition",
+    "constraint",
     "fidelity",
     "privacy",
     "utility",
@@ -74,6 +76,14 @@ def fidelity(kernel=0.0, recall=0.0):
         ]
     rows += [row | {"metric": "coverage"} for row in rows[3:]]
     return pd.DataFrame(rows)
+
+
+def constraint(share=0.04):
+    row = spread(
+        share, limit=0.0, floor=0.01, floor_low=0.0, floor_high=0.03, synthetic_cells=40, real_cells=40, people=6
+    )
+    row |= {"difference": share - 0.01, "difference_low": -0.02, "difference_high": 0.08}
+    return pd.DataFrame([{"violation": kind, "group": group} | row for kind in ("any", "hole") for group in GROUPS])
 
 
 def recognised(difference=0.0):
@@ -219,6 +229,7 @@ def made(phantom=False, strategy="person", **changes):
             [{"target": "positive class", "factor": "day", "scope": "people", "reason": "4 people"}]
         ),
         "acquisition_kept": pd.DataFrame([{"factor": "hue", "margin": 0.3, "verdict": "loses"} | delta]),
+        "constraint_metrics": constraint(),
         "fidelity_metrics": fidelity(),
         "privacy_audit": audit(),
         "closest_pairs": pd.DataFrame([pair | {"distance": 105.0, "relative_distance": 0.97, "copy": False}]),
@@ -265,7 +276,13 @@ def summary_of(results):
             "images_seen": 224,
             "process": {"prediction": "v_prediction", "timesteps": 10},
             "training": {"batch_size": 16, "optimizer": "adam", "seed": 3},
-            "sampling": {"solver": "ddim", "evaluations": 4, "seed": 5, "cells": 40},
+            "sampling": {
+                "solver": "ddim",
+                "evaluations": 4,
+                "seed": 5,
+                "cells": 40,
+                "cells_by_class": dict.fromkeys(CLASSES, 20),
+            },
         },
         "classifier": {
             "initial_weights": "from scratch",
@@ -369,6 +386,7 @@ def test_figures_are_numbered_once_from_0(page):
         {"protocol_metrics": None, "ablation_claims": None, "distribution_tests": distributions("cannot tell", 1.0)},
         {"privacy_audit": audit(testable=False), "strategy": "cell"},
         {"utility_metrics": utility(shares=(1.0,)), "explanations": made()["explanations"].iloc[:0]},
+        {"constraint_metrics": constraint().iloc[:0]},
         {"acquisition_explained": made()["acquisition_explained"].iloc[:0]},
         {"unseen_people": made()["unseen_people"].iloc[:0], "rejected_cells": made()["rejected_cells"].iloc[:0]},
         {"ablation_claims": steps("confirmed", "refuted").assign(tau=np.nan, p=np.nan, effect=np.inf)},

@@ -28,9 +28,9 @@ class Observer:
     def log_curves(self, frame: pd.DataFrame, prefix: str) -> None:
         """Curves over the column images_seen of `frame`."""
 
-    def child_run(self, name: str, parameters: dict[str, Any]) -> AbstractContextManager[None]:
-        """Whatever is told within belongs to a part of the study, such as one of many trainings."""
-        return nullcontext()
+    def child_run(self, name: str, parameters: dict[str, Any]) -> AbstractContextManager[Observer]:
+        """Who is told of a part of the study, such as one of many trainings, while it runs."""
+        return nullcontext(self)
 
 
 _observer = Observer()

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline
 
-from malaria_diffusion.pipelines import ablation, data_processing, diffusion, folds, guidance, phantom, validation
+from malaria_diffusion.pipelines import ablation, data_processing, diffusion, folds, gate, guidance, phantom, validation
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -17,6 +17,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         **study,
         "ablation": ablation.create_pipeline(),
         "folds": folds.create_pipeline(),
+        "gate": gate.create_pipeline(),
         "guidance": guidance.create_pipeline(),
         "phantom": phantom.create_pipeline(),
     }

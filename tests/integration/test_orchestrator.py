@@ -55,6 +55,8 @@ def test_a_run_of_the_dag_is_a_run_of_the_study_with_one_mlflow_run_a_task(proje
     assert "</html>" in (project.folder / "data/08_reporting/report.html").read_text()
 
     mlflow.set_tracking_uri(f"sqlite:///{project.folder}/mlflow.db")
-    runs = mlflow.search_runs(experiment_names=["malaria_diffusion"], order_by=["start_time"])
+    runs = mlflow.search_runs(
+        experiment_names=["malaria_diffusion"], filter_string="tags.pipeline LIKE '%'", order_by=["start_time"]
+    )
     assert list(runs["tags.namespaces"]) == ["['data_processing']", "['diffusion']", "['validation']"]
     assert set(runs["status"]) == {"FINISHED"}

@@ -76,7 +76,10 @@ def served(addresses):
 
 def test_a_server_named_by_the_environment_holds_runs_artefacts_and_models(study, client):
     experiment = client.get_experiment_by_name("malaria_diffusion")
-    found = {run.data.tags["pipeline"]: run for run in client.search_runs([experiment.experiment_id])}
+    found = {
+        run.data.tags["pipeline"]: run
+        for run in client.search_runs([experiment.experiment_id], "tags.pipeline LIKE '%'")
+    }
     assert set(found) == {"data_processing", "diffusion", "validation"}
     run = found["diffusion"]
     assert run.info.status == "FINISHED"

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -117,6 +118,22 @@ def test_a_killed_study_goes_on_after_what_it_has_finished(project, printed):
     assert numbers.items() <= written(project).items()
     assert (table_of(project)["epochs"] == 3).all()
     assert len(table_of(project)) == 6
+    runs = mlflow.MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+    experiment = runs.get_experiment_by_name("malaria_diffusion").experiment_id
+    (study,) = runs.search_runs([experiment], "tags.pipeline = 'ablation' and params.`ablation.epochs` = '3'")
+    below = runs.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{study.info.run_id}'")
+    assert sorted(run.info.run_name for run in below) == sorted(
+        f"T = {steps}, {betas}, seed 0"
+        for betas in ("unscaled", "scaled")
+        for steps in (4, 6, 10)[: 3 - (betas[0] == "s")]
+    )
+    for run in below:
+        assert run.info.status == "FINISHED"
+        assert run.info.run_name.startswith(f"T = {run.data.params['timesteps']}, {run.data.params['betas']}")
+        steps = [point.step for point in runs.get_metric_history(run.info.run_id, "training/loss")]
+        assert steps == sorted(set(steps))
+        assert len(steps) >= 3  # one an epoch and more
+        assert np.isfinite(run.data.metrics["ablation/kernel_distance"])
 
 
 @pytest.mark.parametrize(

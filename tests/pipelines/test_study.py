@@ -47,9 +47,22 @@ def read(project, path):
     return json.loads((project.folder / "data" / path).read_text())
 
 
-def runs(project):
+def all_runs(project):
     mlflow.set_tracking_uri(f"sqlite:///{project.folder}/mlflow.db")
     return mlflow.search_runs(experiment_names=["malaria_diffusion"])
+
+
+def runs(project):
+    """Whole ones, of commands."""
+    found = all_runs(project)
+    parent = "tags.mlflow.parentRunId"
+    return found[found[parent].isna()] if parent in found else found
+
+
+def children(project, run_id):
+    """Runs of single trainings, by name."""
+    found = all_runs(project)
+    return found[found["tags.mlflow.parentRunId"] == run_id].set_index("tags.mlflow.runName")
 
 
 def leaves(values, prefix=""):
@@ -277,6 +290,7 @@ TABLES = [
     "descriptor_tests",
     "distribution_tests",
     "explanations",
+    "constraint_metrics",
     "fidelity_metrics",
     "recognised",
     "unseen_people",
@@ -290,6 +304,7 @@ def test_every_table_has_rows_of_finite_numbers(validated, name):
     assert len(table)
     if name == "utility_metrics":  # of one seed no interval is stated
         table = table.drop(columns=["low", "high", "gain_low", "gain_high"])
+    table = table.drop(columns="limit", errors="ignore")  # "any" has none
     assert np.isfinite(table.select_dtypes("number")).all(axis=None)
     assert not table.drop(columns="name", errors="ignore").isna().any(axis=None)
 
@@ -315,6 +330,62 @@ def test_utility_alone_finds_its_classifiers_and_its_ddpm_finished(validated):
     validated.succeeds("run", "--pipeline", "validation", "--tags", "utility")
     pd.testing.assert_frame_equal(pd.read_csv(table), before)
     assert {path: path.stat().st_mtime_ns for path in work.rglob("*") if path.is_file()} == files
+
+
+def test_every_classifier_of_utility_is_a_run_below_that_of_the_validation(validated, finished):
+    parent = finished["validation"]
+    below = children(validated, parent["run_id"])
+    table = pd.read_csv(validated.folder / "data/08_reporting/utility_metrics.csv")
+    assert len(below) == below.index.nunique() == len(table)  # one seed
+    assert set(below["status"]) == {"FINISHED"}
+    assert below["tags.pipeline"].isna().all()
+    assert set(below["tags.part_of"]) == {"validation"}
+    for tag in ("data_fingerprint", "training_identity", "code_version", "images"):
+        assert set(below[f"tags.{tag}"]) == {parent[f"tags.{tag}"]}
+    of_arm = {
+        (run["params.arm"], float(run["params.share"]), int(run["params.steps"])): run for _, run in below.iterrows()
+    }
+    for row in table.itertuples():
+        run = of_arm[row.arm, row.share, row.steps]
+        assert run["metrics.utility/accuracy"] == pytest.approx(row.accuracy)
+        assert run["metrics.utility/synthetic_cells"] == row.synthetic_cells
+
+
+def test_the_gate_refuses_with_an_exit_code_and_passes_without(validated):
+    message = validated.fails("run", "--pipeline", "gate")  # two epochs make no cells
+    assert "the gate refuses this model: " in message
+    assert "wanted at least -0.05" in message
+    assert "Traceback" not in message
+    table = pd.read_csv(validated.folder / "data/08_reporting/gate_table.csv")
+    refused = runs(validated).iloc[0]
+    assert (refused["status"], refused["tags.gate"]) == ("FAILED", "refused")
+    assert refused["metrics.gate/passed"] == table["passed"].sum() < len(table) == refused["metrics.gate/rules"]
+    assert {"gate_table.csv", "figure_gate.png"} <= {
+        artifact.path for artifact in mlflow.MlflowClient().list_artifacts(refused["run_id"])
+    }
+    summary = read(validated, "08_reporting/summary.json")["headlines"]["recognised"]
+    assert table.set_index("rule").loc["recognised", "found"] == pytest.approx(summary["low"])
+    assert validated.kedro("run", "--pipeline", "gate").returncode == 1
+    assert runs(validated)["run_id"].iloc[0] != refused["run_id"]  # a refusal is an answer, not a run to go on with
+    lenient = ",".join(f"gate.rules.{rule}=null" for rule in table["rule"] if rule != "recognised")
+    passing = f"{lenient},gate.rules.recognised.at_least=-2"
+    assert "the gate is passed: 1 rules, 1 models" in validated.succeeds(
+        "run", "--pipeline", "gate", "--params", passing
+    )
+    assert runs(validated).iloc[0]["tags.gate"] == "passed"
+
+
+def test_the_gate_without_a_summary_names_what_makes_one_and_judges_others(validated):
+    own = validated.folder / "data/08_reporting/summary.json"
+    other = own.rename(own.with_name("other.json"))
+    try:
+        assert "run `kedro run --pipeline validation` first" in validated.fails("run", "--pipeline", "gate")
+        places = f"gate.summaries.one={other},gate.summaries.two={other}"
+        assert "the gate refuses 2 of 2 models: one: " in validated.fails(
+            "run", "--pipeline", "gate", "--params", places
+        )
+    finally:
+        other.rename(own)
 
 
 def test_folds_judge_every_cell_once_and_are_not_trained_again(validated):
@@ -346,6 +417,14 @@ def test_folds_judge_every_cell_once_and_are_not_trained_again(validated):
     assert (validated.folder / "data/08_reporting/figure_folds_errors.png").is_file()
     finished = {path: path.stat().st_mtime_ns for path in validated.folder.rglob("finished.json")}
     validated.succeeds("run", "--pipeline", "folds")
+    again, first = (children(validated, run_id) for run_id in runs(validated)["run_id"].iloc[:2])
+    assert set(first.index) == set(again.index)  # of trainings found finished, too
+    for fold, part in folds.groupby("fold"):
+        for below in (first, again):
+            run = below.loc[f"folds by person, training {fold}"]
+            assert (run["params.protocol"], run["params.fold"]) == ("folds by person", str(fold))
+            assert run["metrics.accuracy/test"] == pytest.approx((part["label"] == part["predicted"]).mean())
+            assert np.isfinite(run["metrics.classifier/val_accuracy"])
     assert {path: path.stat().st_mtime_ns for path in validated.folder.rglob("finished.json")} == finished
     validated.succeeds("run", "--pipeline", "validation", "--namespaces", "validation.report")
     report = (validated.folder / "data/08_reporting/report.html").read_text()

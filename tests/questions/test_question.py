@@ -109,7 +109,7 @@ def test_a_question_in_a_new_folder_is_in_graph_summary_and_report(ninth):
     page = Page(rendered(results))
     asked = [section.name for section in sections()]
     assert asked.index("descriptors") + 1 == asked.index("brightness") == asked.index("acquisition") - 1
-    assert page.headings[1:-3] == asked
+    assert page.headings[2:-3] == asked
     assert "As bright? Brightness : 100, here Figure 13. Levels." in page.text
     assert "Cells are as bright never said by 4.0 not decided" in page.text
     assert definitions()["brightness"].text in page.text

@@ -36,6 +36,7 @@ from malaria_diffusion.errors import UserError
 from malaria_diffusion.files import locked, whole
 from malaria_diffusion.observer import set_observer
 from malaria_diffusion.sentences import without_traceback
+from malaria_diffusion.studies.gate.judge import RefusedError
 from malaria_diffusion.tracking import log as tracking
 from malaria_diffusion.tracking.server import check_server
 from malaria_diffusion.version import code_version
@@ -174,6 +175,8 @@ class TrackingHooks(MlflowHook):
     ) -> None:
         """Close the MLflow run as failed; where that fails too, as on a full disk, the first error is told."""
         atexit.unregister(self._end_as_killed)
+        if isinstance(error, RefusedError):  # that is an answer: the next one is another run
+            self._change_open_runs({self._signature: None})
         try:
             super().on_pipeline_error(error=error, run_params=run_params, pipeline=pipeline, catalog=catalog)
         except Exception as another:  # of databases, servers and disks

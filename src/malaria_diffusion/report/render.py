@@ -23,6 +23,7 @@ from malaria_diffusion.questions.question import Question
 from malaria_diffusion.questions.results import Results, records
 from malaria_diffusion.report.claims import paper_claims, paper_settings
 from malaria_diffusion.report.contents import answered, definitions, figure_names, rules
+from malaria_diffusion.report.scorecard import scorecard
 
 
 def render_report(summary: dict[str, Any], results: Results, figures: Mapping[str, bytes]) -> str:
@@ -56,6 +57,7 @@ def render_report(summary: dict[str, Any], results: Results, figures: Mapping[st
         "elsewhere": results.elsewhere,
         "claims": paper_claims(results, summary["headlines"]),
         "settings": paper_settings(summary),
+        "scorecard": scorecard(results, summary["headlines"], summary),
         "rules": rules(),
         "definitions": definitions(),
         "figures": {name: base64.b64encode(image).decode() for name, image in figures.items()},

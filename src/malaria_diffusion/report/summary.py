@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from malaria_diffusion.cells.cells import Cells
+from malaria_diffusion.cells.summary import cells_by_class
 from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.questions.classification.question import fit_of
 from malaria_diffusion.questions.results import Results
@@ -38,12 +39,14 @@ def summary_of(
             "epochs": lineage["epochs"],
             "images_seen": lineage["images_seen"],
             "process": lineage["process"],
+            "network": lineage["network"],
             "training": lineage["training"],
             "sampling": {
                 "solver": str(sampled["solver"]),
                 "evaluations": int(sampled["evaluations"]),
                 "seed": int(sampled["seed"]),
                 "cells": len(synthetic),
+                "cells_by_class": cells_by_class(synthetic.table),
             },
         },
         "classifier": {

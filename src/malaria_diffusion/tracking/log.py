@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import mlflow
@@ -14,10 +17,16 @@ from matplotlib.figure import Figure
 from mlflow.data.dataset import Dataset
 from mlflow.data.dataset_source_registry import get_dataset_source_from_json
 from mlflow.data.schema import TensorDatasetSchema
-from mlflow.entities import Metric, Run
+from mlflow.entities import Metric, Param, Run
 from mlflow.types import Schema, TensorSpec
 
 from malaria_diffusion.observer import Observer
+
+logger = logging.getLogger(__name__)
+
+PARENT = "mlflow.parentRunId"
+# of the parent's tags that MLflow makes, those that a child has as well
+INHERITED = ("mlflow.user", "mlflow.source.name", "mlflow.source.type")
 
 
 def set_tags(**tags: str) -> None:
@@ -32,13 +41,75 @@ def log_figure(figure: Figure, artifact_file: str) -> None:
         mlflow.log_figure(figure, artifact_file)
 
 
-def log_metrics(metrics: dict[str, Any]) -> None:
-    """Log every finite number of a nested dict, its keys joined by a slash (MLflow's charts have sections) and dots."""
-    run = mlflow.active_run()
+def log_metrics(metrics: dict[str, Any], run: Run | None = None) -> None:
+    """Log every finite number of a nested dict, its keys joined by a slash (MLflow's charts have sections) and dots.
+
+    Args:
+        metrics: The numbers.
+        run: Where to, see `child_run`; None: the active run.
+    """
+    run = run or mlflow.active_run()
     if run is None:
         return
     now = int(time.time() * 1000)
     _log(run, [Metric(key, value, now, 0) for key, value in flat_numbers(metrics).items()])
+
+
+@contextmanager
+def child_run(name: str, parameters: dict[str, Any]) -> Iterator[Run | None]:
+    """A run below the active one, for one training of several; None and nothing logged where no run is active.
+
+    The active run stays the parent, so that what is logged without saying where goes there; `log_metrics` and
+    `log_curves` take the child. A child of that name below this parent is gone on with, so that a command that is given
+    again after a kill has no child twice. A training that is finished already, by whatever run, has its child below
+    this parent, too, with the same metrics; that it was read shows in the child's duration.
+
+    The child has the parent's tags but `pipeline`, which it has as `part_of`: a search for the runs of a pipeline finds
+    whole runs alone.
+
+    Args:
+        name: Of the child, one in its parent.
+        parameters: Of the child alone.
+    """
+    parent = mlflow.active_run()
+    if parent is None:
+        yield None
+        return
+    client, run_id = mlflow.MlflowClient(), parent.info.run_id
+    child = next((run for run in children(parent) if run.info.run_name == name), None)
+    if child is None:
+        given = client.get_run(run_id).data.tags  # those of the active run are of its start
+        tags = {key: value for key, value in given.items() if key in INHERITED or not key.startswith("mlflow.")}
+        tags |= {PARENT: run_id}
+        if "pipeline" in tags:
+            tags["part_of"] = tags.pop("pipeline")
+        child = client.create_run(parent.info.experiment_id, tags=tags, run_name=name)
+        params = [Param(key, str(value)) for key, value in parameters.items()]
+        client.log_batch(child.info.run_id, params=params)
+    else:
+        client.update_run(child.info.run_id, status="RUNNING")
+    try:
+        yield child
+    except BaseException as error:
+        try:
+            client.set_terminated(child.info.run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+        except Exception as another:  # of databases, servers and disks: the first error is told
+            logger.warning("the MLflow run %s could not be closed (%s)", child.info.run_id, another)
+        raise
+    client.set_terminated(child.info.run_id, "FINISHED")
+
+
+def children(parent: Run) -> list[Run]:
+    """The runs below a run."""
+    found: list[Run] = []
+    token: str | None = ""
+    while token is not None:
+        page = mlflow.MlflowClient().search_runs(
+            [parent.info.experiment_id], f"tags.`{PARENT}` = '{parent.info.run_id}'", page_token=token or None
+        )
+        found += page
+        token = page.token or None
+    return found
 
 
 def log_json(value: dict[str, Any], artifact_file: str) -> None:
@@ -47,13 +118,18 @@ def log_json(value: dict[str, Any], artifact_file: str) -> None:
         mlflow.log_dict(value, artifact_file)
 
 
-def log_curves(frame: pd.DataFrame, prefix: str) -> None:
+def log_curves(frame: pd.DataFrame, prefix: str, run: Run | None = None) -> None:
     """Log the columns of `frame` as curves over its column images_seen, leaving out what the run has already.
 
     So all trainings share one axis, a continued training does not log a point twice, and a run that continues another
     run's training holds the whole curve.
+
+    Args:
+        frame: One row a point.
+        prefix: Of the curves' names.
+        run: Where to, see `child_run`; None: the active run.
     """
-    run = mlflow.active_run()
+    run = run or mlflow.active_run()
     if run is None:
         return
     client = mlflow.MlflowClient()
@@ -72,11 +148,14 @@ def log_curves(frame: pd.DataFrame, prefix: str) -> None:
 
 
 class MlflowObserver(Observer):
-    """Keeps in the active run what the library tells."""
+    """Keeps in the active run, or in one below it, what the library tells."""
+
+    def __init__(self, run: Run | None = None) -> None:
+        self._run = run
 
     def log_metrics(self, metrics: dict[str, Any]) -> None:
         """See `log_metrics`."""
-        log_metrics(metrics)
+        log_metrics(metrics, self._run)
 
     def log_figure(self, figure: Figure, artifact_file: str) -> None:
         """See `log_figure`."""
@@ -92,7 +171,13 @@ class MlflowObserver(Observer):
 
     def log_curves(self, frame: pd.DataFrame, prefix: str) -> None:
         """See `log_curves`."""
-        log_curves(frame, prefix)
+        log_curves(frame, prefix, self._run)
+
+    @contextmanager
+    def child_run(self, name: str, parameters: dict[str, Any]) -> Iterator[Observer]:
+        """See `child_run`."""
+        with child_run(name, parameters) as child:
+            yield MlflowObserver(child)
 
 
 class Cells(Dataset):

@@ -1,11 +1,13 @@
 """Nodes of the ablation pipeline. torch is imported where it is used, so that listing pipelines stays quick."""
 
 import logging
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from mlflow.entities import Run
 from numpy.typing import NDArray
 
 from malaria_diffusion.cells.cells import Cells
@@ -81,10 +83,14 @@ def train_ablation(
         todo = "nothing to do" if done == epochs else f"training to {epochs}"
         logger.info("%d of %d: %s: %d epochs behind it, %s", number, len(ablation_plan), training.value, done, todo)
 
-        def report(epoch: EpochReport, prefix: str = f"{_metric(*training.value)}.training") -> None:
-            tracking.log_curves(epoch.history[["images_seen", "loss", "val_loss"]], prefix)
+        with _child(training) as child:
 
-        train(data, training.process, network, training.training, folder, report)
+            def report(epoch: EpochReport, prefix: str = _metric(*training.value), child: Run | None = child) -> None:
+                curves = epoch.history[["images_seen", "loss", "val_loss"]]
+                tracking.log_curves(curves, f"{prefix}.training")
+                tracking.log_curves(curves, "training", child)
+
+            train(data, training.process, network, training.training, folder, report)
     return folders
 
 
@@ -106,7 +112,9 @@ def measure_ablation(
     floor, measured = study.floor(), {}
     for number, training in enumerate(ablation_plan, 1):
         logger.info("%d of %d: measuring %s", number, len(ablation_plan), training.value)
-        measured[training.identity] = study.measurement(training, ablation_folders[training.identity])
+        with _child(training) as child:
+            measured[training.identity] = study.measurement(training, ablation_folders[training.identity])
+            tracking.log_metrics({"ablation": measured[training.identity].measures._asdict()}, child)
     table, shown = tabulate(measured, ablation_plan, floor, ablation)
     for row in table.to_dict("records"):
         tracking.log_metrics({_metric(row["timesteps"], row["betas"], row["seed"]): row})
@@ -129,6 +137,19 @@ def draw_ablation(
 ) -> Figure:
     """Figure 9: quality, overfitting and cost by the number of steps, and images."""
     return ablation_figure(ablation_table, ablation_claims, ablation_samples, cells.kind)
+
+
+def _child(training: Training) -> AbstractContextManager[Run | None]:
+    """The run of a training below the study's, the same when it is trained and when it is measured."""
+    value = training.value
+    parameters = value._asdict() | {
+        "betas": value.betas.value,
+        "beta_start": training.process.beta_start,
+        "beta_end": training.process.beta_end,
+        "epochs": training.training.epochs,
+        "identity": training.identity,
+    }
+    return tracking.child_run(str(value), parameters)
 
 
 def _metric(timesteps: int, betas: str, seed: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from mlflow.entities import Run
 
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.cells.split import SplitParameters, assign_splits, training_rows
@@ -61,23 +62,24 @@ def judge_protocols(
     for protocol, listed in protocols.items():
         for number, fold in enumerate(listed, 1):
             logger.info("%s, training %d of %d: %d cells", protocol, number, len(listed), len(fold.train))
-            val, test = judge(
-                cells,
-                fold,
-                comparison.positive_class,
-                classifier,
-                workspace / "yolo",
-                weights,
-                partial(_log_epoch, f"{protocol}.{number}"),
-            )
             positive = comparison.positive_class
+            with tracking.child_run(f"{protocol}, training {number}", {"protocol": protocol, "fold": number}) as child:
+                epoch = partial(_log_epoch, f"{protocol}.{number}", child)
+                val, test = judge(cells, fold, positive, classifier, workspace / "yolo", weights, epoch)
+                right = {side: _accuracy(table) for side, table in (("val", val), ("test", test))}
+                tracking.log_metrics({"accuracy": right}, child)
             threshold = choose_threshold(val, positive) if positive is not None and len(class_names) == 2 else 0.5
             parts.append(test.assign(protocol=protocol, fold=number, threshold=threshold))
     return pd.concat(parts, ignore_index=True)
 
 
-def _log_epoch(training: str, row: dict[str, float]) -> None:
+def _log_epoch(training: str, child: Run | None, row: dict[str, float]) -> None:
     tracking.log_curves(pd.DataFrame([row]), training)
+    tracking.log_curves(pd.DataFrame([row]), "classifier", child)
+
+
+def _accuracy(predictions: pd.DataFrame) -> float:
+    return float((predictions["label"] == predictions["predicted"]).mean())
 
 
 def measure_protocols(

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,9 +49,11 @@ def measure_utility(
     listed, results, given = trials(utility), {}, {}
     for number, trial in enumerate(listed, 1):
         logger.info("utility %d of %d: %s", number, len(listed), trial)
-        given[trial] = _given(trial, comparison, sampling, classifier, utility, workspace)
-        folder, positive = workspace / "utility" / "classifiers", parameters.positive_class
-        results[trial] = run_trial(trial, given[trial], cells, positive, classifier, folder, weights)
+        with observer().child_run(str(trial), trial._asdict() | {"arm": trial.arm.value}) as child:
+            given[trial] = _given(trial, comparison, sampling, classifier, utility, workspace)
+            folder, positive = workspace / "utility" / "classifiers", parameters.positive_class
+            results[trial] = run_trial(trial, given[trial], cells, positive, classifier, folder, weights)
+            child.log_metrics({"utility": _measured(given[trial], results[trial])})
         given[trial] = given[trial]._replace(cells=cells.pixels[:0])  # its pixels are not needed any more
     table = utility_table(results, given, parameters.confidence)
     for row in table.to_dict("records"):
@@ -58,6 +61,13 @@ def measure_utility(
         after = "" if row["steps"] == utility.budgets[-1] else f" after {row['steps']} steps"
         observer().log_metrics({"utility": {f"{row['arm']} at share {row['share']:g}{after}": measured}})
     return table
+
+
+def _measured(given: TrainingSet, judged: pd.DataFrame) -> dict[str, Any]:
+    """What one classifier was given, and how often it was right."""
+    right = judged["label"] == judged["predicted"]
+    recall = {f"recall_{label}": float(part.mean()) for label, part in right.groupby(judged["label"])}
+    return {"accuracy": float(right.mean()), "real_cells": given.real, "synthetic_cells": given.synthetic} | recall
 
 
 def draw_utility(utility_metrics: pd.DataFrame, comparison: Comparison) -> Figure:
