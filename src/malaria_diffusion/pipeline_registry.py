@@ -2,7 +2,16 @@
 
 from kedro.pipeline import Pipeline
 
-from malaria_diffusion.pipelines import ablation, data_processing, diffusion, folds, guidance, phantom, validation
+from malaria_diffusion.pipelines import (
+    ablation,
+    data_processing,
+    diffusion,
+    folds,
+    guidance,
+    phantom,
+    reader_study,
+    validation,
+)
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -19,4 +28,5 @@ def register_pipelines() -> dict[str, Pipeline]:
         "folds": folds.create_pipeline(),
         "guidance": guidance.create_pipeline(),
         "phantom": phantom.create_pipeline(),
+        "reader_study": reader_study.create_pipeline(),
     }

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.studies.reader.key import Key, Kind
 
+ALL = "all readers"  # whose scores come first
 REMEDY = "ask the reader for the file as the sheet has written it"
 
 
@@ -38,8 +39,8 @@ def read_answers(folder: Path, key: Key) -> pd.DataFrame:
         there is no file yet.
 
     Raises:
-        UserError: a file cannot be read, is of another sheet or not as the sheet has written it, has no answer, or is a
-            reader's second.
+        UserError: a file is of another sheet or not as the sheet has written it, has no answer, or is the second one
+            of a reader.
     """
     sealed = pd.DataFrame([cell.model_dump(exclude={"row"}) for cell in key.cells])
     of_reader: dict[str, Path] = {}
@@ -48,7 +49,9 @@ def read_answers(folder: Path, key: Key) -> pd.DataFrame:
         found = _read(path)
         _check(path, found, key)
         if (other := of_reader.setdefault(found.reader, path)) != path:
-            raise UserError(f"{path}: {other.name} is of reader {found.reader!r} as well; keep the later one of the two")
+            raise UserError(
+                f"{path}: {other.name} is of reader {found.reader!r} as well; keep the later one of the two"
+            )
         table = pd.DataFrame([answer.model_dump() for answer in found.answers])
         table = table.rename(columns={"kind": "said_kind", "label": "said_label"})
         tables.append(table.assign(reader=found.reader).merge(sealed, on="id", validate="one_to_one"))
@@ -61,8 +64,8 @@ def _read(path: Path) -> AnswerFile:
         return AnswerFile.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path}: no file of answers, found {where}: {first['msg']}".replace("found : ", "found ") + f"; {REMEDY}") from error
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise UserError(f"{path}: not as the sheet writes it, found of {where}: {first['msg']}; {REMEDY}") from error
 
 
 def _check(path: Path, found: AnswerFile, key: Key) -> None:
@@ -71,6 +74,8 @@ def _check(path: Path, found: AnswerFile, key: Key) -> None:
             f"{path}: of the sheet {found.sheet[:8]!r}, while the key is of {key.commitment[:8]!r}: score it with the "
             "key that was made with its sheet, unchanged"
         )
+    if found.reader == ALL:
+        raise UserError(f"{path}: the reader is called {ALL!r}, as all are together; give another name in the file")
     if not found.answers:
         raise UserError(f"{path}: no cell is answered; {REMEDY}, or move it away")
     known = {cell.id for cell in key.cells}

@@ -86,7 +86,9 @@ def draw_key(unseen: Cells, synthetic: Cells, parameters: ReaderStudyParameters)
         raise UserError(f"{len(classes)} classes: a reader chooses by one digit among {MOST_CLASSES} at most")
     number = parameters.cells // len(classes)
     if not number:
-        raise UserError(f"reader_study.cells is {parameters.cells}, fewer than the {len(classes)} classes: ask for more")
+        raise UserError(
+            f"reader_study.cells is {parameters.cells}, fewer than the {len(classes)} classes: ask for more"
+        )
     rng = np.random.default_rng(parameters.seed)
     secret = rng.bytes(32).hex()
     sides: dict[Kind, Cells] = {"real": unseen, "synthetic": synthetic}
@@ -118,8 +120,8 @@ def _spread(side: Cells, kind: Kind, label: str, number: int, rng: np.random.Gen
     if len(places) < number:
         remedy = {"real": "give more people to the test", "synthetic": "sample more with diffusion.sampling.count"}
         raise UserError(
-            f"reader_study.cells asks for {number} {kind} cells of class {label!r}, found {len(places)}: ask for fewer, "
-            f"or {remedy[kind]}"
+            f"reader_study.cells asks for {number} {kind} cells of class {label!r}, found {len(places)}: ask for "
+            f"fewer, or {remedy[kind]}"
         )
     turn = pd.Series(side.people[places]).groupby(side.people[places]).cumcount()
     return places[np.argsort(turn.to_numpy(), kind="stable")[:number]]

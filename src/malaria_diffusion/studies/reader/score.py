@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.statistics.bootstrap import Interval
 from malaria_diffusion.statistics.jackknife import Jackknife
+from malaria_diffusion.studies.reader.answers import ALL
 from malaria_diffusion.studies.reader.key import Key
 
-ALL = "all readers"
 ACCURACY, CLASSES = "accuracy", "class of real cells"
 SECONDS = "seconds a cell"
 GUESSING = 0.5
@@ -52,14 +52,14 @@ def score_readers(answers: pd.DataFrame, key: Key) -> pd.DataFrame:
         key: Of the sheet.
 
     Returns:
-        One row a reader (or "all readers", first), measure and group: reader, measure, group, value, low, high, lowest and
-        highest (of the readers), cells (answered, mean over readers), units (people and images), missing (answers) and
-        verdict (of the accuracy of all cells). NaN where nothing is answered, or where there is no interval.
+        One row a reader (or "all readers", first), measure and group: reader, measure, group, value, low, high, lowest
+        and highest (of the readers), cells (answered, mean over readers), units (people and images), missing (answers)
+        and verdict (of the accuracy of all cells). NaN where nothing is answered, or where there is no interval.
     """
-    readers = sorted(answers["reader"].unique())
-    measures = _measures(key)
-    sides = [(ALL, readers), *((reader, [reader]) for reader in readers)]
-    return pd.concat([_rows(name, answers, among, key, measures) for name, among in sides], ignore_index=True)
+    readers, measures = sorted(answers["reader"].unique()), _measures(key)
+    each = [_rows(reader, answers, [reader], key, measures) for reader in readers]
+    together = each[0].assign(reader=ALL) if len(readers) == 1 else _rows(ALL, answers, readers, key, measures)
+    return pd.concat([together, *each], ignore_index=True)
 
 
 def verdict(accuracy: Interval, classes: Interval | None, key: Key) -> str:
@@ -89,8 +89,8 @@ def sentence(scores: pd.DataFrame) -> str:
     found = scores[(scores["reader"] == ALL) & (scores["measure"] == ACCURACY) & (scores["group"] == "all")].iloc[0]
     who = "1 reader, who was" if readers == 1 else f"{readers} readers, who were"
     return (
-        f"{found['verdict']}: by {who} right on {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}] of cells; "
-        "guessing gives 0.5"
+        f"{found['verdict']}: by {who} right on {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}] of "
+        "cells, where guessing gives 0.5"
     )
 
 
@@ -141,7 +141,7 @@ class _Panel:
         self._first, self._sizes = np.cumsum([0, *sizes[:-1]]), np.array(sizes)
 
     def each(self, weight: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Measures of every reader of cells with these weights (N,): (R, M), NaN where nothing of a part is answered."""
+        """Measures of every reader, of cells with these weights (N,): (R, M); NaN where a part has no answer."""
         parts = (self._parts * weight).T
         total = self.answered @ parts
         right = np.where(self._is_kind, self._right["kind"] @ parts, self._right["label"] @ parts)
