@@ -1,4 +1,4 @@
-"""The reader study in a browser: read by keyboard, broken off and resumed, downloaded, and scored as it was answered."""
+"""The reader study in a browser: read by keyboard, broken off, resumed, downloaded and scored as answered."""
 
 import json
 

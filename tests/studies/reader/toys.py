@@ -32,13 +32,14 @@ def of_people(people, cells, classes=CLASSES, seed=0):
 def of_model(number, classes=CLASSES, seed=1):
     """Synthetic cells of noise, so many of each class."""
     images = np.random.default_rng(seed).integers(0, 256, (number * len(classes), 3, 8, 8)).astype(np.uint8)
-    lineage = {"class_names": list(classes), "identity": "abc", "phantom": False}
+    lineage = {"class_names": list(classes), "identity": "identity of the model", "phantom": False}
     return Cells.of_model(images, pd.DataFrame({"label": np.repeat(classes, number)}), lineage)
 
 
-def a_key(people=6, cells=4, classes=CLASSES, **changes):
+def a_key(people=6, each=8, classes=CLASSES, **changes):
+    """Of test people with `each` cells of every class."""
     parameters = PARAMETERS.model_copy(update=changes)
-    return draw_key(of_people(people, cells, classes).part("test"), of_model(100, classes), parameters)
+    return draw_key(of_people(people, each, classes).part("test"), of_model(100, classes), parameters)
 
 
 def file_of(key, reader, kinds, labels=None, seconds=1.0):
