@@ -38,7 +38,7 @@ def test_a_perfect_reader_is_right_everywhere_and_tells_them_apart(tmp_path):
     exact = binomtest(36, 36).proportion_ci(0.95)  # 12 people and 24 images, each of as many cells
     assert found.loc[("accuracy", "all"), "low"] == pytest.approx(exact.low, abs=0.02)
     assert found.loc[("seconds a cell", "all"), "value"] == 2.5
-    assert sentence(scores).startswith("told apart: by 1 reader, who was right on 1.000")
+    assert sentence(scores).startswith("told apart: 1 reader was right on 1.000")
 
 
 def test_measures_are_the_shares_that_their_names_say(tmp_path):
@@ -86,6 +86,7 @@ def test_readers_together_are_their_mean_with_their_spread_and_a_wider_interval_
     each = [indexed(scores, name).loc[("accuracy", "all")] for name in "ab"]
     together = indexed(scores).loc[("accuracy", "all")]
     assert together["value"] == pytest.approx(np.mean([one["value"] for one in each]))
+    assert sentence(scores).endswith("1 of 2 told them apart alone")
     assert (together["lowest"], together["highest"]) == (each[1]["value"], each[0]["value"])
     same = [file_of(KEY, name, [answer["kind"] for answer in files[0]["answers"]]) for name in "ab"]
     agreed = indexed(scored(tmp_path / "same", KEY, *same)).loc[("accuracy", "all")]

@@ -15,6 +15,7 @@ from malaria_diffusion.studies.reader.key import Key
 
 ACCURACY, CLASSES = "accuracy", "class of real cells"
 SECONDS = "seconds a cell"
+APART = "told apart"
 GUESSING = 0.5
 NOTHING = Interval(float("nan"), float("nan"))
 
@@ -74,7 +75,7 @@ def verdict(accuracy: Interval, classes: Interval | None, key: Key) -> str:
         key: Of the sheet.
     """
     if accuracy.low > GUESSING:
-        return "told apart"
+        return APART
     if accuracy.high < GUESSING:
         return "told apart, with the names exchanged"
     looked = classes is not None and classes.low > 1 / len(key.classes)
@@ -84,13 +85,14 @@ def verdict(accuracy: Interval, classes: Interval | None, key: Key) -> str:
 
 
 def sentence(scores: pd.DataFrame) -> str:
-    """The verdict on all readers, with its numbers."""
-    readers = scores.loc[scores["reader"] != ALL, "reader"].nunique()
-    found = scores[(scores["reader"] == ALL) & (scores["measure"] == ACCURACY) & (scores["group"] == "all")].iloc[0]
-    who = "1 reader, who was" if readers == 1 else f"{readers} readers, who were"
+    """The verdict on all readers, with its numbers, and how many of several tell the kinds apart by themselves."""
+    judged = scores[(scores["measure"] == ACCURACY) & (scores["group"] == "all")].set_index("reader")
+    found, each = judged.loc[ALL], judged.drop(index=ALL)
+    who = "1 reader was" if len(each) == 1 else f"{len(each)} readers were"
+    apart = int((each["verdict"] == APART).sum())
     return (
-        f"{found['verdict']}: by {who} right on {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}] of "
-        "cells, where guessing gives 0.5"
+        f"{found['verdict']}: {who} right on {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}] of cells, "
+        "where guessing gives 0.5" + (f"; {apart} of {len(each)} told them apart alone" if len(each) > 1 else "")
     )
 
 
@@ -166,10 +168,11 @@ def _rows(name: str, answers: pd.DataFrame, readers: list[str], key: Key, measur
     # what nobody has answered weighs nothing, whoever is left out
     jackknife = Jackknife(panel.mean, np.where(shown, units, "unanswered"), key.confidence)
     missing = int((~panel.answered).sum())
-    rows = []
+    rows, intervals = [], dict[tuple[str, str], Interval]()
     for number, (measure, each) in enumerate(zip(measures, panel.each(np.ones(len(units))).T, strict=True)):
         inside, each = shown & measure.parts.any(axis=0), each[np.isfinite(each)]
         low, high = jackknife.share(str(number), inside, each) if len(each) else NOTHING
+        intervals[measure.name, measure.group] = Interval(low, high)
         rows.append(
             {
                 "reader": name,
@@ -186,8 +189,7 @@ def _rows(name: str, answers: pd.DataFrame, readers: list[str], key: Key, measur
                 "verdict": "",
             }
         )
-    of_all = {row["measure"]: Interval(row["low"], row["high"]) for row in rows if row["group"] == "all"}
-    rows[0]["verdict"] = verdict(of_all[ACCURACY], of_all.get(CLASSES), key)
+    rows[0]["verdict"] = verdict(intervals[ACCURACY, "all"], intervals.get((CLASSES, "all")), key)
     seconds = answers[answers["reader"].isin(readers)].groupby("reader")["seconds"].median()
     value, lowest, highest = float(seconds.median()), float(seconds.min()), float(seconds.max())
     times = {"measure": SECONDS, "value": value, "low": np.nan, "high": np.nan, "lowest": lowest, "highest": highest}
