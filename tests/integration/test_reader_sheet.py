@@ -18,6 +18,9 @@ FOLDER = "data/08_reporting/reader_study"
 def project(tmp_path_factory):
     project = make_project(tmp_path_factory.mktemp("project"), TINY | {"reader_study": STUDY})
     project.succeeds("run", "--pipelines", "data_processing,diffusion")
+    said = project.fails("run", "--pipeline", "reader_study", "--tags", "score")
+    assert "reader_key is missing" in said
+    assert "run `kedro run --pipeline reader_study` first" in said
     assert "nobody has answered yet" in project.succeeds("run", "--pipeline", "reader_study")
     return project
 
