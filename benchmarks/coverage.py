@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 from tqdm.auto import tqdm
 
 from malaria_diffusion.classifier.metrics import classification_metrics
@@ -28,11 +28,14 @@ from malaria_diffusion.questions.utility.measure import crossed_interval
 from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.config import ComparisonParameters
 from malaria_diffusion.statistics.kernel_distance import capped
+from malaria_diffusion.studies.reader.key import Key, SealedCell
+from malaria_diffusion.studies.reader.score import score_readers
 
 PEOPLE = (35, 15)
 MARGIN = ComparisonParameters.model_fields["margin"].default
 DIMENSIONS, CELLS, BINS = 64, 1000, 64
 CORRELATION = 0.09  # of the features of a person's cells, as the NLM cells have
+READ = 50  # real cells on a sheet, and synthetic ones
 STAIN, CELL = 0.58, 0.35  # deviation between people and between a person's cells, in that of all pixels
 
 
@@ -142,6 +145,43 @@ def of_gain(trials: int, rng: np.random.Generator) -> list[dict[str, Any]]:
     return rows
 
 
+def of_readers(trials: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """How often the interval of readers who tell nothing apart on average holds one half, and a binomial one does.
+
+    They have a taste for the looks of a person, which all share, and a bias towards "real"; of several, each is a
+    little better or worse than guessing.
+    """
+    rows = []
+    for people, readers, bias in itertools.product(PEOPLE, (1, 3, 5), (0.0, 1.5)):
+        cells = [
+            SealedCell(id=f"{kind} {n}", kind=kind, label="cell", unit=f"{kind} {n % of}", row=n)
+            for kind, of in (("real", people), ("synthetic", READ))
+            for n in range(READ)
+        ]
+        key = Key(
+            secret="", seed=0, margin=0.1, confidence=0.95, images="", cells_fingerprint="", model="", classes=["cell"],
+            cells=cells,
+        )  # fmt: skip
+        table = pd.DataFrame([cell.model_dump() for cell in cells]).assign(said_label="cell", seconds=1.0)
+        unit, real = np.unique(table["unit"], return_inverse=True)[1], (table["kind"] == "real").to_numpy()
+        held = binomial = 0
+        for _ in tqdm(range(trials), f"{people}, {readers} readers"):
+            taste, parts = rng.normal(size=people + READ)[unit], []
+            for reader in range(readers):
+                skill = rng.normal(0, 0.3 if readers > 1 else 0)
+                said = bias + taste + skill * np.where(real, 1, -1) + rng.normal(size=len(table)) > 0
+                parts.append(table.assign(reader=str(reader), said_kind=np.where(said, "real", "synthetic")))
+            answered = pd.concat(parts)
+            low, high = score_readers(answered, key).loc[0, ["low", "high"]]
+            held += low <= 0.5 <= high
+            right = int((answered["said_kind"] == answered["kind"]).sum())
+            exact = binomtest(right, len(answered)).proportion_ci(0.95)
+            binomial += exact.low <= 0.5 <= exact.high
+        what = f"{readers} readers, bias {bias}"
+        rows.append({"what": what, "people": people, "holds": held / trials, "binomial holds": binomial / trials})
+    return rows
+
+
 def main() -> None:
     """Simulate and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -151,7 +191,9 @@ def main() -> None:
     arguments = parser.parse_args()
     rng = np.random.default_rng(arguments.seed)
     rows = [
-        row for part in (of_classifier, of_kernel_distance, of_gain, of_alike) for row in part(arguments.trials, rng)
+        row
+        for part in (of_classifier, of_kernel_distance, of_gain, of_alike, of_readers)
+        for row in part(arguments.trials, rng)
     ]
     print(pd.DataFrame(rows).round(4).to_string(index=False, na_rep=""))
     if arguments.json:

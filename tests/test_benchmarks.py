@@ -263,7 +263,7 @@ def test_coverage(tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
     rows = pd.DataFrame(json.loads((tmp_path / "coverage.json").read_text())["rows"])
     assert rows[["holds", "says yes"]].stack().dropna().between(0, 1).all()
-    assert {"accuracy", "ece", "kernel distance", "alike: perfect"} <= set(rows["what"])
+    assert {"accuracy", "ece", "kernel distance", "alike: perfect", "3 readers, bias 1.5"} <= set(rows["what"])
     assert set(rows["people"]) == {35, 15, 6}
 
 

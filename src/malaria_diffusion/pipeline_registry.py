@@ -2,7 +2,17 @@
 
 from kedro.pipeline import Pipeline
 
-from malaria_diffusion.pipelines import ablation, data_processing, diffusion, folds, gate, guidance, phantom, validation
+from malaria_diffusion.pipelines import (
+    ablation,
+    data_processing,
+    diffusion,
+    folds,
+    gate,
+    guidance,
+    phantom,
+    reader_study,
+    validation,
+)
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -20,4 +30,5 @@ def register_pipelines() -> dict[str, Pipeline]:
         "gate": gate.create_pipeline(),
         "guidance": guidance.create_pipeline(),
         "phantom": phantom.create_pipeline(),
+        "reader_study": reader_study.create_pipeline(),
     }

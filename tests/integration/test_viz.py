@@ -4,7 +4,6 @@ import base64
 import contextlib
 import functools
 import http.server
-import shutil
 import threading
 
 import pandas as pd
@@ -15,8 +14,6 @@ from .servers import serving
 
 pytestmark = pytest.mark.integration
 
-CHROMIUM = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-CHROMIUM += "--disable-component-update --disable-sync"
 BOXES = '.pipeline-node[data-node-type="modularPipeline"]'
 
 
@@ -25,16 +22,6 @@ def project(tmp_path_factory):
     project = make_project(tmp_path_factory.mktemp("project"))
     project.succeeds("run", "--pipelines", "data_processing,diffusion")
     return project
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    assert chromium, "no chromium on the PATH: install it, on Debian with `apt-get install chromium`"
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=chromium, args=CHROMIUM.split())
 
 
 @contextlib.contextmanager

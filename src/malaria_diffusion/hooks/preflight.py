@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 # parameters that the catalog reads, not a node
 CATALOG_PARAMETERS = {"raw_cells", "synthetic_images"}
-STUDY = ("data_processing", "diffusion", "validation")
+MAKERS = ("data_processing", "diffusion", "validation", "reader_study")  # of what others read
 
 
 class PreflightHooks:
@@ -108,7 +108,7 @@ class PreflightHooks:
                     f"raw_cells: nothing at {place}; give a zip or folder of class folders with --params "
                     "raw_cells=PATH, or draw the phantom cells with `kedro run --pipeline phantom`"
                 )
-            maker = next((flow for flow in STUDY if name in pipelines[flow].all_outputs()), None)
+            maker = next((flow for flow in MAKERS if name in pipelines[flow].all_outputs()), None)
             todo = f"run `kedro run --pipeline {maker}` first" if maker else "it must be there before the run"
             raise click.ClickException(f"{name} is missing ({place}): {todo}")
 

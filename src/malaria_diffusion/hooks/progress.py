@@ -36,6 +36,7 @@ NEXT = {
     "cells": "run --pipeline diffusion",
     "synthetic_cells": "run --pipeline validation",
     "summary": "run --pipeline folds",
+    "reader_sheet": "run --pipeline reader_study --tags score",
 }
 
 

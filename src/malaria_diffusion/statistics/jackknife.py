@@ -43,11 +43,17 @@ class Jackknife:
         self._without = {name: np.array([found[name] for found in without]) for name in self.values}
         self._confidence = confidence
 
-    def share(self, name: str, counted: NDArray[np.bool_]) -> Interval:
+    def share(self, name: str, counted: NDArray[np.bool_], judges: NDArray[np.float64] | None = None) -> Interval:
         """Of a measure from 0 to 1 that rests on the cells `counted` (N,), on the logit scale.
 
         Where all or none of the cells are right, of a share (Clopper & Pearson 1934) of as many independent people as
         tell as much.
+
+        Args:
+            name: Of the measure.
+            counted: See above.
+            judges: Where the measure is a mean over two or more who judge the same cells, what it is of each: the
+                interval is then for new judges as well, see `_reach`.
         """
         value, people = self.values[name], self._effective_people(counted)
         if self._groups < 2:
@@ -56,7 +62,7 @@ class Jackknife:
             number = max(1, round(people))
             exact = binomtest(round(value * number), number).proportion_ci(self._confidence)
             return Interval(float(exact.low), float(exact.high))
-        reach = self._reach(name, people) / (value * (1 - value))
+        reach = self._reach(name, people, judges) / (value * (1 - value))
         return Interval(float(expit(logit(value) - reach)), float(expit(logit(value) + reach)))
 
     def error(self, name: str) -> tuple[float, Interval]:
@@ -68,10 +74,17 @@ class Jackknife:
         reach = self._reach(name, self._effective_people(np.ones(len(self._owner), bool)))
         return value, Interval(max(0.0, value - reach), min(1.0, value + reach))
 
-    def _reach(self, name: str, people: float) -> float:
+    def _reach(self, name: str, people: float, judges: NDArray[np.float64] | None = None) -> float:
+        """Half the width. People and judges are crossed: both variances are added, which counts what is neither's
+        twice and is conservative (Owen 2007), with Satterthwaite's degrees of freedom.
+        """
         without = self._without[name][np.isfinite(self._without[name])]
         variance = (self._groups - 1) * without.var()
         degrees = max(1.0, min(people, self._groups) - 1)
+        if judges is not None and len(judges) > 1 and (more := judges.var(ddof=1) / len(judges)):
+            both = variance + more
+            degrees = both**2 / (variance**2 / degrees + more**2 / (len(judges) - 1))
+            variance = both
         return float(t.ppf((1 + self._confidence) / 2, degrees) * np.sqrt(variance))
 
     def _effective_people(self, counted: NDArray[np.bool_]) -> float:
