@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, norm
 from tqdm.auto import tqdm
 
-from malaria_diffusion.classifier.metrics import recognised_as_intended
 from malaria_diffusion.questions.fidelity.measure import Side, kernel_distances, neighbour_scores, resampled
 from malaria_diffusion.questions.privacy.membership import stratified_auc
+from malaria_diffusion.questions.recognition.measure import recognised_as_intended
 from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.jackknife import Jackknife
 from malaria_diffusion.statistics.kernel_distance import capped

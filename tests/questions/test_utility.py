@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.classifier.config import ClassifierParameters, Recipe
 from malaria_diffusion.diffusion.config import (
     NetworkParameters,
     Prediction,
@@ -332,7 +332,7 @@ def test_a_judged_trial_is_not_judged_again(tmp_path, monkeypatch):
 
     def run(table):
         trial = Trial(Arm.REAL, 1.0, 3, 300)
-        return run_trial(trial, given, toy(cells, table), "ill", CLASSIFIER, tmp_path, None)
+        return run_trial(trial, given, toy(cells, table), "ill", Recipe(CLASSIFIER, tmp_path))
 
     first, again = run(table), run(table)
     pd.testing.assert_frame_equal(first, again)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -53,6 +54,20 @@ class ClassifierParameters(Parameters):
         if self.test_time_augmentation and not self.flips:
             raise ValueError("test_time_augmentation needs flips: true, else it asks about views never learned from")
         return self
+
+
+class Recipe(NamedTuple):
+    """How classifiers are trained, from what, and where they are kept.
+
+    Attributes:
+        parameters: How.
+        folder: Holds a folder for each training.
+        weights: Initial ones, see `trainer.resolve_weights`; None: from scratch.
+    """
+
+    parameters: ClassifierParameters
+    folder: Path
+    weights: Path | None = None
 
 
 class FoldParameters(Parameters):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from malaria_diffusion.cells.cells import Cells
-from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.classifier.config import Recipe
 from malaria_diffusion.classifier.data import ClassifierData
 from malaria_diffusion.classifier.metrics import prediction_table
 from malaria_diffusion.classifier.predictor import predict
@@ -69,9 +68,7 @@ def judge(
     cells: Cells,
     fold: Fold,
     positive_class: str | None,
-    parameters: ClassifierParameters,
-    folder: Path,
-    weights: Path | None,
+    recipe: Recipe,
     on_epoch: Callable[[dict[str, float]], None] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Train on a fold's people (a killed or finished training is not repeated) and classify its val and test cells.
@@ -80,9 +77,7 @@ def judge(
         cells: Of the study.
         fold: See `Fold`.
         positive_class: See `prediction_table`.
-        parameters: How to train.
-        folder: Where trainings are kept, see `train_classifier`.
-        weights: Initial ones, see `train_classifier`.
+        recipe: How to train.
         on_epoch: See `train_classifier`.
 
     Returns:
@@ -90,10 +85,10 @@ def judge(
     """
     names = cells.class_names
     checkpoint, _ = train_classifier(
-        ClassifierData(cells.pixels, cells.classes, names, fold.train, fold.val), parameters, folder, weights, on_epoch
+        ClassifierData(cells.pixels, cells.classes, names, fold.train, fold.val), *recipe, on_epoch
     )
     val, test = (
-        prediction_table(part, predict(checkpoint, part.pixels, device=parameters.device), names, positive_class)
+        prediction_table(part, predict(checkpoint, part.pixels, device=recipe.parameters.device), names, positive_class)
         for part in (cells[fold.val], cells[fold.test])
     )
     return val, test

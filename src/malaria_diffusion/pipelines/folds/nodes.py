@@ -12,7 +12,7 @@ from mlflow.entities import Run
 
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.cells.split import SplitParameters, assign_splits, training_rows
-from malaria_diffusion.classifier.config import ClassifierParameters, FoldParameters
+from malaria_diffusion.classifier.config import ClassifierParameters, FoldParameters, Recipe
 from malaria_diffusion.classifier.cross_validation import Fold, judge, person_folds
 from malaria_diffusion.classifier.metrics import (
     accuracy_of_groups,
@@ -65,7 +65,7 @@ def judge_protocols(
             positive = comparison.positive_class
             with tracking.child_run(f"{protocol}, training {number}", {"protocol": protocol, "fold": number}) as child:
                 epoch = partial(_log_epoch, f"{protocol}.{number}", child)
-                val, test = judge(cells, fold, positive, classifier, workspace / "yolo", weights, epoch)
+                val, test = judge(cells, fold, positive, Recipe(classifier, workspace / "yolo", weights), epoch)
                 right = {side: _accuracy(table) for side, table in (("val", val), ("test", test))}
                 tracking.log_metrics({"accuracy": right}, child)
             threshold = choose_threshold(val, positive) if positive is not None and len(class_names) == 2 else 0.5

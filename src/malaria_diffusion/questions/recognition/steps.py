@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from malaria_diffusion.classifier.metrics import recognised_as_intended
 from malaria_diffusion.questions.question import Step
+from malaria_diffusion.questions.recognition.measure import recognised_as_intended
 from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.config import ComparisonParameters
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import t
 
 from malaria_diffusion.cells.cells import Cells
-from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.classifier.config import ClassifierParameters, Recipe
 from malaria_diffusion.classifier.data import ClassifierData
 from malaria_diffusion.classifier.metrics import prediction_table
 from malaria_diffusion.classifier.predictor import predict
@@ -36,9 +35,7 @@ def run_trial(
     given: TrainingSet,
     cells: Cells,
     positive_class: str | None,
-    parameters: ClassifierParameters,
-    folder: Path,
-    weights: Path | None,
+    recipe: Recipe,
 ) -> pd.DataFrame:
     """Train one classifier and judge the test cells; what is trained and judged already is read.
 
@@ -47,14 +44,14 @@ def run_trial(
         given: What it is trained on.
         cells: Of the study; those of the test people are judged.
         positive_class: See `prediction_table`.
-        parameters: As of the validation's classifier, but for its epochs and seed, mirrorings and turns and tints,
-            which all arms have, and the epoch that is kept: the last, as people whom a hospital has not cannot choose.
-        folder: Where trainings are kept.
-        weights: Initial ones, the same in every arm; None: drawn from the trial's seed.
+        recipe: As of the validation's classifier, but for its epochs and seed, mirrorings and turns and tints, which
+            all arms have, and the epoch that is kept: the last, as people whom a hospital has not cannot choose. The
+            same initial weights in every arm; without any they are drawn from the trial's seed.
 
     Returns:
         See `prediction_table`.
     """
+    parameters = recipe.parameters
     parameters = parameters.model_copy(
         update={
             "epochs": EPOCHS,
@@ -68,9 +65,7 @@ def run_trial(
     rows, names = given.train_rows, cells.class_names
     checkpoint, _ = train_classifier(
         ClassifierData(given.cells, given.labels, names, rows, given.val_rows, len(rows) // EPOCHS),
-        parameters,
-        folder,
-        weights,
+        *recipe._replace(parameters=parameters),
     )
     test = cells.part("test")
     asked = test.table[["label", "sha256"]].to_csv() + f"{cells.class_names} {positive_class} {checkpoint.stem}"

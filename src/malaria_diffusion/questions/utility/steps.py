@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.cells.fingerprint import fingerprint_names
 from malaria_diffusion.cells.split import cell_names
-from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.classifier.config import ClassifierParameters, Recipe
 from malaria_diffusion.classifier.trainer import resolve_weights
 from malaria_diffusion.diffusion.config import SamplingParameters
 from malaria_diffusion.diffusion.lineage import Lineage
@@ -52,7 +52,7 @@ def measure_utility(
         with observer().child_run(str(trial), trial._asdict() | {"arm": trial.arm.value}) as child:
             given[trial] = _given(trial, comparison, sampling, classifier, utility, workspace)
             folder, positive = workspace / "utility" / "classifiers", parameters.positive_class
-            results[trial] = run_trial(trial, given[trial], cells, positive, classifier, folder, weights)
+            results[trial] = run_trial(trial, given[trial], cells, positive, Recipe(classifier, folder, weights))
             child.log_metrics({"utility": _measured(given[trial], results[trial])})
         given[trial] = given[trial]._replace(cells=cells.pixels[:0])  # its pixels are not needed any more
     table = utility_table(results, given, parameters.confidence)
