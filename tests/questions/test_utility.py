@@ -20,10 +20,10 @@ from malaria_diffusion.diffusion.training.data import TrainingData
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.questions.utility import measure as utility
 from malaria_diffusion.questions.utility import small_ddpm
-from malaria_diffusion.questions.utility.config import UtilityParameters
+from malaria_diffusion.questions.utility.config import Arm, UtilityParameters
 from malaria_diffusion.questions.utility.measure import EPOCHS, cells_shown, crossed_interval, run_trial, utility_table
 from malaria_diffusion.questions.utility.small_ddpm import cells_of_small_ddpm, small_training
-from malaria_diffusion.questions.utility.trials import Arm, Trial, part_of_each, rows_of_share, training_set, trials
+from malaria_diffusion.questions.utility.trials import Trial, part_of_each, rows_of_share, training_set, trials
 
 from ..toys import toy, toy_training
 
@@ -145,6 +145,18 @@ def test_as_many_real_cells_are_as_many_of_each_class():
     assert np.bincount(labels).tolist() == [6, 3]
     assert len(cells) == 9
     assert len(part_of_each(source(4, 1, ill=0.5), like, 0)[1]) == 4
+
+
+def test_of_fewer_arms_only_what_they_are_held_against_is_added():
+    asked = UtilityParameters(shares=[0.1, 1.0], seeds=[0], steps=40, ddpm_images=10, arms=[Arm.SHARING, Arm.SYNTHETIC])
+    listed = trials(asked)
+    assert {trial.arm for trial in listed} == {Arm.REAL, Arm.SHARING, Arm.SYNTHETIC, Arm.MATCHED}
+    assert {trial.reference for trial in listed} <= set(listed)
+    everything = trials(asked.model_copy(update={"arms": list(Arm)}))
+    assert [trial for trial in everything if trial in set(listed)] == listed
+    assert trials(asked.model_copy(update={"arms": [Arm.REAL]})) == [
+        trial for trial in everything if trial.arm is Arm.REAL
+    ]
 
 
 def test_all_arms_once_for_each_seed():

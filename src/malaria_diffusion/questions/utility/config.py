@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field, field_validator
@@ -9,6 +10,16 @@ from pydantic import Field, field_validator
 from malaria_diffusion.config import Parameters, rising
 
 Steps = Annotated[int, Field(ge=4)]
+
+
+class Arm(StrEnum):
+    """What a classifier is given."""
+
+    REAL = "real cells"
+    AUGMENTATION = "augmentation"
+    SHARING = "data sharing"
+    SYNTHETIC = "synthetic cells alone"
+    MATCHED = "as many real cells"
 
 
 class UtilityParameters(Parameters):
@@ -20,6 +31,8 @@ class UtilityParameters(Parameters):
         steps: Optimizer steps of every classifier, whatever it is given: a number, or several that rise, as what helps
             a training that is cut short need not help one that has converged.
         synthetic_per_real: Synthetic cells beside each real one, at most as many as there are.
+        arms: What is asked; what an arm is held against is added. Augmentation is the only one that trains diffusion
+            models, which takes most of the time.
         ddpm_images: Training images that the DDPM of each smaller share sees.
     """
 
@@ -27,6 +40,7 @@ class UtilityParameters(Parameters):
     seeds: list[Annotated[int, Field(ge=0, lt=2**63)]] = Field(list(range(10)), min_length=1)
     steps: Steps | Annotated[list[Steps], Field(min_length=1)] = 300
     synthetic_per_real: float = Field(1.0, gt=0)
+    arms: list[Arm] = Field(list(Arm), min_length=1)
     ddpm_images: int = Field(15_000, ge=1)
 
     @property

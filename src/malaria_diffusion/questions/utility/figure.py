@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from malaria_diffusion.figures.style import FLOOR, REAL, SYNTHETIC, new_figure
-from malaria_diffusion.questions.utility.trials import Arm
+from malaria_diffusion.questions.utility.config import Arm
 
 COLOURS = {
     Arm.REAL: REAL,
@@ -39,6 +39,8 @@ def utility_figure(table: pd.DataFrame, images: str, unseen: str) -> Figure:
     places = {share: place for place, share in enumerate(shares)}
     for order, arm in enumerate(Arm):
         part = table[table["arm"] == arm]
+        if not len(part):
+            continue
         if arm in (Arm.SYNTHETIC, Arm.MATCHED):
             row = part.iloc[0]
             accuracy.axhline(row["accuracy"], color=COLOURS[arm], linestyle="--", label=LABELS[arm])
@@ -47,7 +49,7 @@ def utility_figure(table: pd.DataFrame, images: str, unseen: str) -> Figure:
         x = part["share"].map(places) + (order - 1) * 0.06
         accuracy.plot(x, part["accuracy"], "o-", markersize=4, color=COLOURS[arm], label=LABELS[arm])
         accuracy.fill_between(x, part["low"], part["high"], color=COLOURS[arm], alpha=0.15, linewidth=0)
-        if arm is not Arm.REAL and len(part):
+        if arm is not Arm.REAL:
             error = [part["gain"] - part["gain_low"], part["gain_high"] - part["gain"]]
             gain.errorbar(
                 x, part["gain"], [side.clip(lower=0) for side in error], fmt="o", color=COLOURS[arm], capsize=3

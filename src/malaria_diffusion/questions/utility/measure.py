@@ -17,7 +17,8 @@ from malaria_diffusion.classifier.metrics import prediction_table
 from malaria_diffusion.classifier.predictor import predict
 from malaria_diffusion.classifier.trainer import train_classifier
 from malaria_diffusion.files import whole
-from malaria_diffusion.questions.utility.trials import Arm, TrainingSet, Trial
+from malaria_diffusion.questions.utility.config import Arm
+from malaria_diffusion.questions.utility.trials import TrainingSet, Trial
 from malaria_diffusion.statistics.bootstrap import Interval
 
 EPOCHS = 4  # the learning rate rises in the first and falls in the others

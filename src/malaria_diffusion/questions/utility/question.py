@@ -20,7 +20,7 @@ def headlines(results: Results) -> dict[str, Headline]:
     row = smallest_augmentation(results["utility_metrics"])
     what = "gain of accuracy by augmentation, fewest people"
     if row is None:
-        return {"utility": {"what": what, "reason": "validation.utility.shares holds no share below 1"}}
+        return {"utility": {"what": what, "reason": "not among validation.utility.arms, or no share below 1"}}
     line = {
         "what": what,
         "value": row["gain"],

@@ -17,11 +17,10 @@ from malaria_diffusion.diffusion.config import SamplingParameters
 from malaria_diffusion.diffusion.lineage import Lineage
 from malaria_diffusion.observer import observer
 from malaria_diffusion.questions.question import Step
-from malaria_diffusion.questions.utility.config import UtilityParameters
+from malaria_diffusion.questions.utility.config import Arm, UtilityParameters
 from malaria_diffusion.questions.utility.figure import utility_figure
 from malaria_diffusion.questions.utility.measure import cells_shown, run_trial, utility_table
 from malaria_diffusion.questions.utility.trials import (
-    Arm,
     TrainingSet,
     Trial,
     part_of_each,

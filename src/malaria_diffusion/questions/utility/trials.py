@@ -11,7 +11,6 @@ mirrorings and turns and by tints, as anyone would who has few cells: a gain is 
 from __future__ import annotations
 
 import itertools
-from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -20,19 +19,9 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.cells.split import keyed_uniform, strata, training_rows
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.questions.utility.config import UtilityParameters
+from malaria_diffusion.questions.utility.config import Arm, UtilityParameters
 
 JUDGED = 64  # cells of others, after each epoch
-
-
-class Arm(StrEnum):
-    """What a classifier is given."""
-
-    REAL = "real cells"
-    AUGMENTATION = "augmentation"
-    SHARING = "data sharing"
-    SYNTHETIC = "synthetic cells alone"
-    MATCHED = "as many real cells"
 
 
 class Trial(NamedTuple):
@@ -63,14 +52,19 @@ class Trial(NamedTuple):
 
 
 def trials(parameters: UtilityParameters) -> list[Trial]:
-    """All classifiers. With all people the DDPM of the same people is the one of data sharing, so that is one arm."""
-    listed = []
+    """All classifiers. With all people the DDPM of the same people is the one of data sharing, so that is one arm.
+
+    What an arm is held against is there too, whatever arms are asked for.
+    """
+    listed: list[Trial] = []
     for seed, steps in itertools.product(parameters.seeds, parameters.budgets):
         listed += [Trial(Arm.SYNTHETIC, 0.0, seed, steps), Trial(Arm.MATCHED, 1.0, seed, steps)]
         for share in parameters.shares:
             arms = [Arm.REAL, Arm.SHARING] if share == 1 else [Arm.REAL, Arm.AUGMENTATION, Arm.SHARING]
             listed += [Trial(arm, share, seed, steps) for arm in arms]
-    return listed
+    asked = [trial for trial in listed if trial.arm in parameters.arms]
+    needed = {*asked, *(trial.reference for trial in asked)}
+    return [trial for trial in listed if trial in needed]
 
 
 def rows_of_share(cell_table: pd.DataFrame, share: float, seed: int) -> NDArray[np.int64]:
