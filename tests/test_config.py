@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from malaria_diffusion import cli
-from malaria_diffusion.cells.export import _command
+from malaria_diffusion.cells.archive.export import _command
 from malaria_diffusion.config import escaped, flat, parse_parameters
 from malaria_diffusion.diffusion.config import SamplingParameters
 

@@ -7,8 +7,8 @@ import mlcroissant
 import numpy as np
 import pytest
 
+from malaria_diffusion.cells.archive.export import publish
 from malaria_diffusion.cells.cells import Cells
-from malaria_diffusion.cells.export import publish
 
 from .test_export import some_images
 

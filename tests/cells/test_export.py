@@ -10,10 +10,10 @@ import pytest
 from huggingface_hub import DatasetCard
 from PIL import Image
 
-from malaria_diffusion.cells import export as module
+from malaria_diffusion.cells.archive import export as module
+from malaria_diffusion.cells.archive.export import check_target, publish
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.cells.errors import CellsError
-from malaria_diffusion.cells.export import check_target, publish
 from malaria_diffusion.cells.packing import PackingParameters, pack_cells
 from malaria_diffusion.cells.sources import open_source
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from malaria_diffusion.cells.archive.export import publish
 from malaria_diffusion.cells.decode import decode
-from malaria_diffusion.cells.export import publish
 from malaria_diffusion.cells.marking import TRAINED, XMP
 
 from .test_export import some_images

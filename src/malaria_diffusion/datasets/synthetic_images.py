@@ -7,10 +7,10 @@ from typing import Any
 
 from kedro.io import AbstractDataset
 
+from malaria_diffusion.cells.archive.export import check_target, publish
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.cells.download import is_url
 from malaria_diffusion.cells.errors import CellsError
-from malaria_diffusion.cells.export import check_target, publish
 from malaria_diffusion.cells.sources import ImageSource, open_source
 
 

@@ -120,7 +120,7 @@ def permutation_p(
     return float(chi2_p), float(g_p)
 
 
-def resplit_distances(
+def resplit_distances(  # two sides and what weighs them: a tuple of a side would be unpacked at once
     real: NDArray[np.integer],
     real_cells: pd.DataFrame,
     other: NDArray[np.integer],

@@ -37,7 +37,7 @@ BY_CELL, BY_PERSON, FOLDS = "split by cell", "split by person", "folds by person
 MISTAKES_SHOWN = 24
 
 
-def judge_protocols(
+def judge_protocols(  # a node is given what the catalog has, one by one
     cells: Cells,
     class_names: list[str],
     split: SplitParameters,

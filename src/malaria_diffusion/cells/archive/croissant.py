@@ -11,7 +11,7 @@ import hashlib
 from typing import Any
 
 from malaria_diffusion.cards import CITATION, INTENDED, OUT_OF_SCOPE
-from malaria_diffusion.cells.card import KEYWORDS, LICENCE, limitations, source_of
+from malaria_diffusion.cells.archive.card import KEYWORDS, LICENCE, limitations, source_of
 
 # that of every file in Croissant 1.0
 CONTEXT = {

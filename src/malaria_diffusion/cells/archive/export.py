@@ -22,9 +22,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from tqdm.auto import tqdm
 
-from malaria_diffusion.cells.card import dataset_card
+from malaria_diffusion.cells.archive.card import dataset_card
+from malaria_diffusion.cells.archive.croissant import croissant
 from malaria_diffusion.cells.cells import Cells
-from malaria_diffusion.cells.croissant import croissant
 from malaria_diffusion.cells.decode import PHANTOM_KEY, SOURCE_KEY, SYNTHETIC
 from malaria_diffusion.cells.errors import CellsError
 from malaria_diffusion.cells.marking import XMP, XMP_KEY

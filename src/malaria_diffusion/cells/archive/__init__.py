@@ -1,0 +1,1 @@
+"""Synthetic images for other people: files that say what they are, with a card and metadata."""
