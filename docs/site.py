@@ -11,7 +11,18 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changes.md"}
-LIBRARY = ("cells", "classifier", "compute", "diffusion", "figures", "questions", "report", "statistics", "studies")
+LIBRARY = (
+    "cells",
+    "classifier",
+    "compute",
+    "diffusion",
+    "figures",
+    "questions",
+    "report",
+    "statistics",
+    "studies",
+    "study",
+)
 LINK = re.compile(r"\[([^\]]*)\]\(([\w./-]+)(#[^)]*)?\)")
 FORMULA = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
 

@@ -28,7 +28,7 @@ def test_every_page_of_the_documentation_is_in_the_menu(pages):
 
 @pytest.mark.parametrize(
     "package",
-    ["cells", "classifier", "compute", "diffusion", "figures", "questions", "report", "statistics", "studies"],
+    ["cells", "classifier", "compute", "diffusion", "figures", "questions", "report", "statistics", "studies", "study"],
 )
 def test_every_module_of_the_library_is_in_the_reference(pages, package):
     reference = pages[f"reference/{package}.html"]
