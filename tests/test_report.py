@@ -101,6 +101,12 @@ def descriptors(q=0.5):
     )
 
 
+def associations(low=0.13):
+    row = {"difference": 0.15, "low": low, "high": 0.2, "floor": 0.04, "first": "hue", "second": "dark_spots"}
+    row |= {"real_spearman": 0.2, "synthetic_spearman": -0.6, "floor_spearman": 0.4}
+    return pd.DataFrame([{"group": group} | row for group in GROUPS])
+
+
 def audit(share=0.5, copies="no more than false alarms", attack=0.5, caught=8, testable=True):
     count = {"n": 40, "flagged": 1, "share": 0.025, "low": 0.001, "high": 0.13}
     count |= {"false_alarm_rate": 0.01, "expected_false_alarms": 0.4, "p_value": 0.3, "verdict": copies}
@@ -212,13 +218,7 @@ def made(phantom=False, strategy="person", **changes):
         "recognised": recognised(),
         "distribution_tests": distributions(),
         "descriptor_tests": descriptors(),
-        "association_differences": pd.DataFrame(
-            [
-                {"group": group, "difference": 0.15, "low": 0.13, "high": 0.2, "floor": 0.04, "first": "hue"}
-                | {"second": "dark_spots", "real_spearman": 0.2, "synthetic_spearman": -0.6, "floor_spearman": 0.4}
-                for group in GROUPS
-            ]
-        ),
+        "association_differences": associations(),
         "acquisition_explained": pd.DataFrame(
             [
                 {"target": target, "auc": value, "low": value - 0.1, "high": value + 0.1} | explained
@@ -493,6 +493,13 @@ def test_with_results_of_these_cells_no_command_is_shown(page):
         ("improve models", {"utility_metrics": utility(-0.03)}, "refuted"),
         ("improve models", {"utility_metrics": utility(0.01)}, "not decided"),
         ("improve models", {"utility_metrics": utility(0.03, shares=(1.0,))}, "not testable"),
+        ("train models", {"utility_metrics": utility(0.03)}, "confirmed"),
+        ("train models", {"utility_metrics": utility(-0.02)}, "confirmed"),
+        ("train models", {"utility_metrics": utility(-0.04)}, "not decided"),
+        ("train models", {"utility_metrics": utility(-0.08)}, "refuted"),
+        ("train models", {"utility_metrics": utility(0.03).assign(gain_low=np.nan, gain_high=np.nan)}, "not decided"),
+        ("train models", {"utility_metrics": utility().query("arm != 'synthetic cells alone'")}, "not testable"),
+        ("keep the associations", {}, "not decided"),
         ("Privacy", {}, "not decided"),
         ("Privacy", {"privacy_audit": audit(share=0.7)}, "refuted"),
         ("Privacy", {"privacy_audit": audit(copies="copies found")}, "refuted"),

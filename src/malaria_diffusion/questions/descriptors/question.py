@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from malaria_diffusion.questions.descriptors.steps import STEPS
-from malaria_diffusion.questions.question import Definition, Headline, Question
+from malaria_diffusion.questions.question import Claim, Definition, Headline, Judged, Question, Verdict, told
 from malaria_diffusion.questions.results import Results, only
+from malaria_diffusion.questions.text import number
 
 
 def headlines(results: Results) -> dict[str, Headline]:
@@ -32,6 +34,19 @@ def headlines(results: Results) -> dict[str, Headline]:
             "rests_on": "people resampled for real cells, images for synthetic ones",
         },
     }
+
+
+def claims(results: Results, headlines: Mapping[str, Headline]) -> list[Claim]:
+    """That the association of original and synthetic data is estimated."""
+    line = headlines["associations"]
+    return [
+        Claim(
+            "Synthetic data keep the associations of the original",
+            "an aim",
+            f"mean difference of correlations {told(line)}, other people's {number(line['floor'])}",
+            Judged(Verdict.NOT_DECIDED, "no margin was set beforehand"),
+        )
+    ]
 
 
 DEFINITIONS = {
@@ -63,5 +78,6 @@ QUESTION = Question(
     results=("descriptor_tests", "association_differences"),
     figures=("figure_descriptors", "figure_associations"),
     definitions=DEFINITIONS,
+    claims=claims,
     headlines=headlines,
 )

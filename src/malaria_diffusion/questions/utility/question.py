@@ -11,8 +11,11 @@ import pandas as pd
 
 from malaria_diffusion.questions.question import Claim, Definition, Headline, Judged, Question, Verdict
 from malaria_diffusion.questions.results import Results, only
-from malaria_diffusion.questions.text import percent, signed
+from malaria_diffusion.questions.text import interval, percent, signed
+from malaria_diffusion.questions.utility.config import Arm
 from malaria_diffusion.questions.utility.steps import STEPS
+
+ABOUT = 0.05  # by which an accuracy may be smaller and still be about as good, chosen before the data
 
 
 def headlines(results: Results) -> dict[str, Headline]:
@@ -37,7 +40,13 @@ def claims(results: Results, headlines: Mapping[str, Headline]) -> list[Claim]:
     """That synthetic data improve models."""
     line = headlines["utility"]
     return [
-        Claim("Synthetic data complete small data sets and improve models", "stated", _gain(line), judge_help(line))
+        Claim("Synthetic data complete small data sets and improve models", "stated", _gain(line), judge_help(line)),
+        Claim(
+            "Synthetic images can train models for research",
+            "stated",
+            _alone(results["utility_metrics"]),
+            judge_alone(results["utility_metrics"]),
+        ),
     ]
 
 
@@ -66,7 +75,37 @@ def _gain(line: dict[str, Any]) -> str:
     return f"accuracy {gain} with real cells of {percent(line['share'])} of the training people"
 
 
+def judge_alone(table: pd.DataFrame) -> Judged:
+    """Whether a classifier from synthetic cells alone is about as good as one from as many real ones."""
+    row = _longest(table)
+    if row is None:
+        return Judged(Verdict.NOT_TESTABLE, "not among validation.utility.arms")
+    if not math.isfinite(row["gain_low"]):
+        return Judged(
+            Verdict.NOT_DECIDED, f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}: too few for an interval"
+        )
+    if row["gain_low"] > -ABOUT:
+        return Judged(Verdict.CONFIRMED, "less than 5 points below real cells")
+    if row["gain_high"] < -ABOUT:
+        return Judged(Verdict.REFUTED, "more than 5 points below real cells")
+    return Judged(Verdict.NOT_DECIDED, "the interval holds 5 points below real cells")
+
+
+def _alone(table: pd.DataFrame) -> str:
+    row = _longest(table)
+    if row is None:
+        return "not measured"
+    less = signed(row["gain"], row["gain_low"], row["gain_high"])
+    return f"alone: accuracy {interval(row['accuracy'], row['low'], row['high'])}, {less} of as many real cells"
+
+
+def _longest(table: pd.DataFrame) -> dict[str, Any] | None:
+    return only(table[table["arm"] == Arm.SYNTHETIC].sort_values("steps", ascending=False))
+
+
 RULES = {
+    "Training models": "confirmed if a classifier from synthetic cells alone is less than 5 points below one from as "
+    "many real ones, with the whole interval of the difference; refuted if more.",
     "Help": "confirmed if the interval of the gain by augmentation, with the fewest people, lies above 0; refuted if "
     "below. Of fewer than ten seeds there is no interval.",
 }
