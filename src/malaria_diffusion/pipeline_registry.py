@@ -2,7 +2,16 @@
 
 from kedro.pipeline import Pipeline
 
-from malaria_diffusion.pipelines import ablation, data_processing, diffusion, folds, guidance, phantom, validation
+from malaria_diffusion.pipelines import (
+    ablation,
+    data_processing,
+    diffusion,
+    folds,
+    generative,
+    guidance,
+    phantom,
+    validation,
+)
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -17,6 +26,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         **study,
         "ablation": ablation.create_pipeline(),
         "folds": folds.create_pipeline(),
+        "generative": generative.create_pipeline(),
         "guidance": guidance.create_pipeline(),
         "phantom": phantom.create_pipeline(),
     }
