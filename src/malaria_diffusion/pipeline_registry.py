@@ -27,6 +27,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "ablation": ablation.create_pipeline(),
         "folds": folds.create_pipeline(),
         "generative": generative.create_pipeline(),
+        "generative_low_data": generative.create_low_data_pipeline(),
         "guidance": guidance.create_pipeline(),
         "phantom": phantom.create_pipeline(),
     }

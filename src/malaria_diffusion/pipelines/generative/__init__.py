@@ -12,6 +12,7 @@ from malaria_diffusion.pipelines.generative.nodes import (
     judge_cells,
     measure_anomalies,
     measure_judges,
+    measure_low_data,
     measure_shift,
 )
 
@@ -86,5 +87,22 @@ def create_pipeline() -> Pipeline:
         ],
         tags="generative",
         namespace="generative",
+        prefix_datasets_with_namespace=False,
+    )
+
+
+def create_low_data_pipeline() -> Pipeline:
+    """generative_low_data: the cells and the settings of the DDPM in; both classifiers trained on few people out."""
+    return Pipeline(
+        [
+            Node(
+                measure_low_data,
+                inputs=["ddpm", "cells", "params:validation.classifier", COMPARISON, SETTINGS, "workspace"],
+                outputs="generative_low_data",
+                name="measure_low_data",
+            )
+        ],
+        tags="generative_low_data",
+        namespace="generative_low_data",
         prefix_datasets_with_namespace=False,
     )

@@ -9,7 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from malaria_diffusion.cells.cells import Cells
+from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.classifier.predictor import load_predictor
+from malaria_diffusion.classifier.trainer import resolve_weights
 from malaria_diffusion.diffusion.model import DiffusionModel
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.statistics.config import ComparisonParameters
@@ -17,6 +19,7 @@ from malaria_diffusion.studies.generative import figure as figures
 from malaria_diffusion.studies.generative.anomalies import Detector, Planted, anomaly_table, planted_kinds
 from malaria_diffusion.studies.generative.classifier import GenerativeClassifier, some_of_each
 from malaria_diffusion.studies.generative.config import GenerativeParameters
+from malaria_diffusion.studies.generative.low_data import FewPeople
 from malaria_diffusion.studies.generative.maps import explain
 from malaria_diffusion.studies.generative.panel import (
     Panel,
@@ -147,6 +150,26 @@ def measure_shift(
 def draw_shift(generative_shift: pd.DataFrame, cells: Cells) -> Figure:
     """Accuracy of both classifiers as stain and focus change."""
     return figures.shift_figure(generative_shift, cells.caption)
+
+
+def measure_low_data(
+    ddpm: DiffusionModel,
+    cells: Cells,
+    classifier: ClassifierParameters,
+    comparison: ComparisonParameters,
+    generative: GenerativeParameters,
+    workspace: Path,
+) -> pd.DataFrame:
+    """Train a DDPM and a YOLOv8 on the same few people and judge both on unseen ones."""
+    folder, weights = workspace / "generative", resolve_weights(classifier.weights, workspace)
+    study = FewPeople(cells, ddpm.lineage, classifier, comparison, generative, folder, weights)
+    table = study.table()
+    found = {
+        f"{name} at share {share:g}": dict(zip(rows["metric"], rows["value"], strict=True))
+        for (name, share), rows in table.groupby(["classifier", "share"])
+    }
+    tracking.log_metrics({"generative_low_data": found})
+    return table
 
 
 def _planted(cells: Cells, comparison: ComparisonParameters, generative: GenerativeParameters) -> dict[str, Planted]:

@@ -1,9 +1,12 @@
-"""The diffusion model as a classifier (Li et al. 2023; Clark & Jaini 2023)."""
+"""The diffusion model as a classifier (Li et al. 2023; Clark & Jaini 2023).
+
+torch is imported where it is used, so that the class may be named without it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +15,24 @@ from tqdm.auto import tqdm
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.cells.lineage import refuse_other_cells
 from malaria_diffusion.classifier.data import check_cells
-from malaria_diffusion.compute.device import Compute
 from malaria_diffusion.diffusion.model import DiffusionModel
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.statistics.comparison import per_class_number
 from malaria_diffusion.studies.generative.config import GenerativeParameters
 from malaria_diffusion.studies.generative.elimination import Judgement, eliminate
-from malaria_diffusion.studies.generative.losses import Level, PairedDenoising, Question, levels_at
-from malaria_diffusion.studies.generative.rule import Rule, check_validation_cells, choose_rule, fit_stages, folds
+from malaria_diffusion.studies.generative.rule import (
+    Level,
+    Question,
+    Rule,
+    check_validation_cells,
+    choose_rule,
+    fit_stages,
+    folds,
+)
+
+if TYPE_CHECKING:
+    from malaria_diffusion.diffusion.sampling import Denoiser
+    from malaria_diffusion.studies.generative.losses import PairedDenoising
 
 
 class Validated(NamedTuple):
@@ -69,14 +82,26 @@ class GenerativeClassifier:
                 validation cells.
         """
         check_model(model, cells)
+        return cls.of_denoiser(model.denoiser, cells, parameters)
+
+    @classmethod
+    def of_denoiser(cls, denoiser: Denoiser, cells: Cells, parameters: GenerativeParameters) -> Self:
+        """The same of a network whose training people are known to be none of those who validate or test.
+
+        Raises:
+            UserError: too few validation cells.
+        """
+        from malaria_diffusion.compute.device import Compute
+        from malaria_diffusion.studies.generative.losses import PairedDenoising, levels_at
+
         val = some_of_each(cells.part("val"), parameters.validation_cells, parameters.seed)
         check_validation_cells(val.classes, val.people, cells.class_names)
         compute = Compute.of(parameters.device, parameters.precision)
-        denoising = PairedDenoising(model.denoiser, compute, parameters.batch_size, parameters.seed)
-        levels = levels_at(model.diffusion, parameters.log_snrs)
+        denoising = PairedDenoising(denoiser, compute, parameters.batch_size, parameters.seed)
+        levels = levels_at(denoiser.diffusion, parameters.log_snrs)
         losses = _all_losses(denoising, val, levels, parameters.draws)
         rule = choose_rule(losses, val.classes, val.people, levels, parameters.looks)
-        null = model.lineage.null_class
+        null = denoiser.null_class
         free = list(range(len(cells.class_names))) if null is None else [null]
         return cls(denoising, rule, cells.class_names, cells.size, parameters.give_up, Validated(val, losses), free)
 

@@ -42,13 +42,13 @@ class LowDataParameters(Parameters):
     """Both classifiers trained on few people.
 
     Attributes:
-        shares: Of the training people; empty: this part is not done.
+        shares: Of the training people.
         images: That each DDPM sees.
         steps: Optimizer steps of each YOLOv8.
         seed: Of the choice of people and of both trainings.
     """
 
-    shares: list[Annotated[float, Field(gt=0, le=1)]]
+    shares: list[Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
     images: int = Field(ge=1)
     steps: int = Field(ge=4)
     seed: int = Field(ge=0)

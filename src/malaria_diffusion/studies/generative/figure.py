@@ -57,7 +57,7 @@ def maps_figure(maps: Maps, images: str) -> Figure:
     columns = max(int((maps.cells.labels == label).sum()) for label in classes)
     smooth = np.stack([gaussian_filter(part, SMOOTHED * maps.cells.size) for part in maps.parts])
     limit = float(np.quantile(np.abs(smooth), QUANTILE)) or 1.0
-    figure = new_figure(max(6, 1.15 * 2 * columns), 1.45 * len(classes) + 0.7)
+    figure = new_figure(max(6, 1.15 * 2 * columns), 1.35 * len(classes) + 0.4)
     grid = figure.subplots(len(classes), 2 * columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")

@@ -7,7 +7,6 @@ out of their differences (Li et al. 2023, section 3.3).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,32 +17,7 @@ from malaria_diffusion.compute.device import Compute
 from malaria_diffusion.compute.randomness import Purpose, keyed_generator
 from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
 from malaria_diffusion.diffusion.sampling import Denoiser
-
-MOST_DRAWS = 1024  # of noise for a cell and timestep; a part of the key of a stream
-
-
-class Level(NamedTuple):
-    """How noisy a cell is made.
-
-    Attributes:
-        t: Timestep, 0 to T - 1.
-        log_snr: Log signal-to-noise ratio there, nats.
-    """
-
-    t: int
-    log_snr: float
-
-
-class Question(NamedTuple):
-    """At which noise a cell is looked at.
-
-    Attributes:
-        t: Timestep, 0 to T - 1.
-        draw: Which draw of the noise there, 0 to `MOST_DRAWS` - 1.
-    """
-
-    t: int
-    draw: int
+from malaria_diffusion.studies.generative.rule import MOST_DRAWS, Level, Question
 
 
 class PairedDenoising:

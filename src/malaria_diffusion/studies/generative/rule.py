@@ -13,10 +13,34 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.studies.generative.losses import Level
 
 FOLDS = 5  # of validation people
 LEAST_CELLS = 10  # validation cells of each class
+MOST_DRAWS = 1024  # of noise for a cell and timestep; a part of the key of a stream
+
+
+class Level(NamedTuple):
+    """How noisy a cell is made.
+
+    Attributes:
+        t: Timestep, 0 to T - 1.
+        log_snr: Log signal-to-noise ratio there, nats.
+    """
+
+    t: int
+    log_snr: float
+
+
+class Question(NamedTuple):
+    """At which noise a cell is looked at.
+
+    Attributes:
+        t: Timestep, 0 to T - 1.
+        draw: Which draw of the noise there, 0 to `MOST_DRAWS` - 1.
+    """
+
+    t: int
+    draw: int
 
 
 class PairedLogit(NamedTuple):
@@ -89,7 +113,7 @@ def check_validation_cells(classes: NDArray[np.int64], people: NDArray[np.str_],
         )
     if len(set(people)) < 2:
         raise UserError(
-            f"all validation cells are of {people[0]!r}, expected two people or more: raise "
+            f"all validation cells are of {str(people[0])!r}, expected two people or more: raise "
             "data_processing.split.val_fraction"
         )
 

@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from torchvision.transforms.functional import adjust_hue, adjust_saturation
 from tqdm.auto import tqdm
 
 from malaria_diffusion.cells.cells import Cells
@@ -59,6 +57,9 @@ def shift_table(
 def _changes(
     pixels: NDArray[np.uint8], inside: NDArray[np.bool_], parameters: ShiftParameters
 ) -> Iterator[tuple[str, float, NDArray[np.uint8]]]:
+    import torch
+    from torchvision.transforms.functional import adjust_hue, adjust_saturation
+
     images = torch.from_numpy(pixels)
     for amount in parameters.hues:
         yield HUE, amount, adjust_hue(images, amount).numpy()
