@@ -66,6 +66,10 @@ def test_planted_kinds_are_what_they_are_called():
     inside[3:13, 3:13] = True
     for kind in ("blurred", "one colour", "colours inverted", "red and blue swapped"):
         assert (kinds[kind][:, :, ~inside] == 0).all(), kind  # the background is left as it is
+    rim = inside & ~np.pad(np.ones((8, 8), bool), 4)
+    for kind in ("blurred", "one colour"):
+        assert (kinds[kind][:, :, rim] == pixels[:, :, rim]).all()  # whose mixture of cell and background would tell
+    inside &= ~rim
     cell, blurred = pixels[:, :, inside].astype(float), kinds["blurred"][:, :, inside].astype(float)
     assert (blurred.std(axis=2) < 0.9 * cell.std(axis=2)).all()
     assert np.abs(blurred.mean(axis=2) - cell.mean(axis=2)).max() < 6

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_erosion, gaussian_filter, generate_binary_structure
 from sklearn.covariance import LedoitWolf
 from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
@@ -30,6 +30,7 @@ UNTOUCHED = "untouched"
 LIKELIHOOD, TWO_SIDED, MAHALANOBIS = "loss", "two-sided loss", "Mahalanobis distance"
 FLAGGED = 0.95  # quantile of the validation cells' scores from which on a cell is flagged
 BLUR = 1 / 32  # of the side
+RIM = 1 / 32  # of the side
 PHANTOM_PEOPLE = 10
 
 
@@ -114,10 +115,17 @@ def planted_kinds(cells: Cells, threshold: int, seed: int) -> dict[str, Planted]
 
 
 def blurred(pixels: NDArray[np.uint8], inside: NDArray[np.bool_], deviation: float) -> NDArray[np.uint8]:
-    """Cells (N, 3, S, S) convolved with a Gaussian, the background (not `inside`, (N, S, S)) being left as it is.
+    """Cells (N, 3, S, S) convolved with a Gaussian; background and rim are left as they are.
 
-    What is around a cell was painted after the photograph, so a microscope out of focus does not blur its edge.
+    What is around a cell was painted after the photograph, so a microscope out of focus does not blur its edge. The
+    rim is a mixture of both, and a new one would be told from any photographed one.
+
+    Args:
+        pixels: The cells.
+        inside: What is no background, (N, S, S).
+        deviation: Standard deviation in pixels.
     """
+    inside = interior(inside)
     weight = np.repeat(inside[:, None].astype(float), 3, axis=1)
     sigma = (0, 0, deviation, deviation)
     mean = gaussian_filter(pixels * weight, sigma) / np.maximum(gaussian_filter(weight, sigma), 1e-9)
@@ -160,8 +168,17 @@ def _auc(
     return {"auc": jackknife.values["auc"]} | jackknife.share("auc", truth)._asdict()
 
 
+def interior(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Cells without their rim, (N, S, S); the border of the image is no rim."""
+    rim = max(1, round(RIM * inside.shape[-1]))
+    cross = generate_binary_structure(2, 1)[None]
+    found: NDArray[np.bool_] = binary_erosion(inside, cross, rim, border_value=1)
+    return found
+
+
 def _one_colour(pixels: NDArray[np.uint8], inside: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Cells whose every pixel has their mean colour: the smoothest there can be."""
+    """Cells whose every pixel but those of the rim has their mean colour: the smoothest there can be."""
+    inside = interior(inside)
     cells = np.where(inside[:, None], pixels, 0)
     mean = cells.sum((2, 3)) / np.maximum(inside.sum((1, 2)), 1)[:, None]
     return np.where(inside[:, None], mean[:, :, None, None].round(), pixels).astype(np.uint8)

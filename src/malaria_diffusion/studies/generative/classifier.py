@@ -178,7 +178,8 @@ class GenerativeClassifier:
                 question = Question(level.t, draw)
                 found[:, :, place] += self.denoising.losses(pixels, keys, question, asked, self.free) / draws
         best = np.log(found).mean(axis=2).argmin(axis=1)
-        return np.log(found[np.arange(len(pixels)), best])
+        chosen: NDArray[np.float64] = np.log(found[np.arange(len(pixels)), best])
+        return chosen
 
     def check_size(self, pixels: NDArray[np.uint8]) -> None:
         """Make sure that the model knows cells of this size.

@@ -57,7 +57,7 @@ def eliminate(ask: Ask, rule: Rule, cells: int, classes: int, give_up: float) ->
         sums[open_cells, :, levels.index(level)] += ask(open_cells, look, asked)
         evaluations[open_cells] += asked.sum(axis=1)
         known = [place for place, each in enumerate(levels) if seen[each]]
-        means = sums[np.ix_(open_cells, range(classes), known)] / [seen[levels[place]] for place in known]
+        means = sums[open_cells][:, :, known] / [seen[levels[place]] for place in known]
         settled = np.where(asked, 0, probabilities[open_cells]).sum(axis=1, keepdims=True)
         now = np.exp(rule.stages[look].log_probabilities(-means)) * (1 - settled)
         probabilities[open_cells] = np.where(asked, now, probabilities[open_cells])

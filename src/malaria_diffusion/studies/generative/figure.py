@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import gaussian_filter
 
 from malaria_diffusion.figures.style import new_figure, show_image, shown_classes
@@ -44,6 +45,7 @@ def judges_figure(table: pd.DataFrame, predictions: pd.DataFrame, rule: dict[str
     looks.bar(place, [int(counts.get(t, 0)) for t in rule["timesteps"]], color=COLOURS[MODEL])
     looks.set_xticks(place, [f"{level:.1f}" for level in rule["log_snrs"]], fontsize=8)
     looks.set(xlabel="log SNR of the noisy cell (left: little noise)", ylabel="looks in the plan")
+    looks.yaxis.set_major_locator(MaxNLocator(integer=True))
     spent = predictions.loc[predictions["classifier"] == MODEL, "evaluations"]
     evaluations.hist(spent, bins=np.arange(spent.max() + 2) - 0.5, color=COLOURS[MODEL])
     evaluations.set(xlabel=f"network evaluations of a cell (mean {spent.mean():.1f})", ylabel="cells")
@@ -85,7 +87,7 @@ def anomalies_figure(table: pd.DataFrame, kinds: dict[str, Planted], images: str
     """A cell of each kind, and how well each score tells the kind from untouched cells."""
     planted = [kind for kind in kinds if kind != UNTOUCHED]
     figure = new_figure(max(7, 1.5 * len(planted) + 1), 5)
-    above, below = figure.subfigures(2, 1, height_ratios=(1.1, 3))
+    (above,), (below,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.1, 3))
     for axes, kind in zip(above.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
         show_image(axes, kinds[kind].pixels[0], kind)
     axes = below.subplots()
@@ -97,8 +99,8 @@ def anomalies_figure(table: pd.DataFrame, kinds: dict[str, Planted], images: str
         axes.errorbar(place, found["auc"], reach, fmt="none", ecolor="black", linewidth=0.8)
     axes.axhline(0.5, linestyle=":", color="grey")
     axes.set_xticks(np.arange(len(planted)), planted, fontsize=8)
-    axes.set(ylabel="AUC against untouched cells", ylim=(0, 1.02))
-    axes.legend(fontsize=7, loc="lower right")
+    axes.set(ylabel="AUC against untouched cells", ylim=(0, 1.15))
+    axes.legend(fontsize=7, loc="upper left", ncols=len(SCORES))
     figure.suptitle(f"Cells unlike any in training, found by how they are denoised ({images})", fontsize=10)
     return figure
 
@@ -120,7 +122,7 @@ def shift_figure(table: pd.DataFrame, images: str) -> Figure:
 
 def _show_curve(axes: Axes, found: pd.DataFrame, judge: str) -> None:
     reach = [found["accuracy"] - found["low"], found["high"] - found["accuracy"]]
-    style = {"color": COLOURS[judge], "marker": ".", "linewidth": 1, "elinewidth": 0.5}
+    style: dict[str, Any] = {"color": COLOURS[judge], "marker": ".", "linewidth": 1, "elinewidth": 0.5}
     axes.errorbar(found["amount"], found["accuracy"], reach, label=judge, **style)
 
 

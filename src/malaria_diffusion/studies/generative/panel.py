@@ -195,7 +195,7 @@ def rule_summary(model: GenerativeClassifier) -> dict[str, Any]:
 
 def right_of(predictions: pd.DataFrame) -> NDArray[np.float64]:
     """1 where a cell was called what it is, else 0, (N,)."""
-    return (predictions["label"] == predictions["predicted"]).to_numpy(dtype=float)
+    return np.where(predictions["label"] == predictions["predicted"], 1.0, 0.0)
 
 
 def accuracies(predictions: pd.DataFrame, confidence: float) -> Mapping[str, dict[str, float]]:
@@ -208,4 +208,5 @@ def accuracies(predictions: pd.DataFrame, confidence: float) -> Mapping[str, dic
 
 def _log_probabilities(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> NDArray[np.float64]:
     """Of both, (N, K, 2)."""
-    return np.log(np.stack([ours, theirs], axis=2).astype(np.float64).clip(LEAST, 1))
+    both = np.stack([ours, theirs], axis=2).astype(np.float64)
+    return np.asarray(np.log(both.clip(LEAST, 1)), dtype=np.float64)
