@@ -35,6 +35,17 @@ TINY = {
         "sampling": {"count": 20, "evaluations": 4, "precision": "float32"},
         "bound": {"images": 4, "steps": 3},
     },
+    "generative": {
+        "cells": 40,
+        "validation_cells": 40,
+        "draws": 1,
+        "looks": 3,
+        "maps": 2,
+        "anomalies": {"cells": 20},
+        "shift": {"cells": 20, "hues": [0.1], "saturations": [0.5], "blurs": [40]},
+        "low_data": {"shares": [0.5], "images": 32, "steps": 4},
+        "precision": "float32",
+    },
     "guidance": {"scales": [1.0, 3.0], "images": 20},
     "validation": {
         "classifier": {"epochs": 2, "warmup_epochs": 0},

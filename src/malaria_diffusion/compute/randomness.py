@@ -24,6 +24,7 @@ class Purpose(IntEnum):
     IMAGE = 4
     BOUND = 5
     TIMESTEPS = 6
+    HYPOTHESES = 7
 
 
 def keyed_generator(seed: int, purpose: Purpose, index: int) -> np.random.Generator:

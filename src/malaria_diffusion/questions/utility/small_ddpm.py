@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from malaria_diffusion.cells.fingerprint import fingerprint_json
+from malaria_diffusion.cells.cells import Cells
+from malaria_diffusion.cells.fingerprint import fingerprint_json, fingerprint_names
+from malaria_diffusion.cells.split import cell_names
 from malaria_diffusion.compute.device import resolve_device, resolve_precision
 from malaria_diffusion.diffusion.config import (
     SamplingParameters,
     TrainingParameters,
 )
 from malaria_diffusion.diffusion.lineage import Lineage
-from malaria_diffusion.diffusion.sampling import sample
+from malaria_diffusion.diffusion.sampling import Denoiser, sample
 from malaria_diffusion.diffusion.training.checkpoint import select
 from malaria_diffusion.diffusion.training.data import TrainingData
 from malaria_diffusion.diffusion.training.trainer import (
@@ -58,6 +60,32 @@ def small_training(
     return TrainingParameters(**training.model_dump() | changed)
 
 
+def data_of_rows(cells: Cells, rows: NDArray[np.int64]) -> TrainingData:
+    """These rows of the cells of a study to train on, with a fingerprint that tells which they are."""
+    names = fingerprint_names(cell_names(cells.table).iloc[rows])
+    return TrainingData.of(cells)._replace(train_rows=rows, fingerprint=f"{cells.fingerprint} {names}")
+
+
+def train_small_ddpm(data: TrainingData, like: Lineage, training: TrainingParameters, folder: Path) -> Denoiser:
+    """Train (or continue, or find trained) on `data.train_rows`.
+
+    Args:
+        data: See `data_of_rows`.
+        like: Of the DDPM of all people, whose process and network it has.
+        training: See `small_training`.
+        folder: Holds a folder for each training.
+    """
+    size, process, network = int(data.cells.shape[-1]), like.process, like.network
+    place = _place(data, like, training, folder)
+    train(data, process, network, training, place)
+    objective = load_averaged(place, process, network, training, size, data.num_classes)
+    guide = None
+    if training.guide_epochs is not None:
+        guide = copy.deepcopy(objective.network)
+        guide.load_state_dict(select(load_guide_weights(place), "network."))
+    return objective.denoiser(size, data.grey, guide)
+
+
 def cells_of_small_ddpm(
     data: TrainingData,
     like: Lineage,
@@ -66,36 +94,35 @@ def cells_of_small_ddpm(
     labels: NDArray[np.int64],
     folder: Path,
 ) -> NDArray[np.uint8]:
-    """Train (or continue, or find trained) on `data.train_rows` and generate; what is generated already is read.
+    """Train, see `train_small_ddpm`, and generate; what is generated already is read.
 
     Args:
-        data: Its fingerprint must tell which rows are trained on.
-        like: Of the DDPM of all people, whose process and network it has.
-        training: See `small_training`.
+        data: See `train_small_ddpm`.
+        like: See there.
+        training: See there.
         sampling: How to generate; its count is not used.
         labels: Class of each image, (N,).
-        folder: Holds a folder for each training.
+        folder: See `train_small_ddpm`.
 
     Returns:
         uint8, (N, 3, S, S).
     """
-    size, process, network = int(data.cells.shape[-1]), like.process, like.network
-    settings = training_settings(data.fingerprint, size, data.num_classes, process, network, training)
-    # the number of epochs is the last there will be, so it may name the training
-    place = folder / f"{training_identity(settings)}-{training.epochs}"
     how = sampling.model_dump(mode="json", exclude={"count", "device", "batch_size"})
     how["precision"] = str(resolve_precision(sampling.precision, resolve_device(sampling.device)))
+    place = _place(data, like, training, folder)
     generated = place / f"cells-{fingerprint_json([how, labels.tolist()])}.npy"
     if generated.exists():
         kept: NDArray[np.uint8] = np.load(generated)
         return kept
-    train(data, process, network, training, place)
-    objective = load_averaged(place, process, network, training, size, data.num_classes)
-    guide = None
-    if training.guide_epochs is not None:
-        guide = copy.deepcopy(objective.network)
-        guide.load_state_dict(select(load_guide_weights(place), "network."))
-    images = sample(objective.denoiser(size, data.grey, guide), labels, sampling)
+    images = sample(train_small_ddpm(data, like, training, folder), labels, sampling)
     with whole(generated) as beside:
         write_array(beside, images)
     return images
+
+
+def _place(data: TrainingData, like: Lineage, training: TrainingParameters, folder: Path) -> Path:
+    """The folder of a training."""
+    size, classes = int(data.cells.shape[-1]), data.num_classes
+    settings = training_settings(data.fingerprint, size, classes, like.process, like.network, training)
+    # the number of epochs is the last there will be, so it may name the training
+    return folder / f"{training_identity(settings)}-{training.epochs}"

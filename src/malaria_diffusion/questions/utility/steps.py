@@ -9,8 +9,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from malaria_diffusion.cells.fingerprint import fingerprint_names
-from malaria_diffusion.cells.split import cell_names
 from malaria_diffusion.classifier.config import ClassifierParameters, Recipe
 from malaria_diffusion.classifier.trainer import resolve_weights
 from malaria_diffusion.diffusion.config import SamplingParameters
@@ -111,13 +109,11 @@ def _generate_from(
     workspace: Path,
 ) -> NDArray[np.uint8]:
     """As many cells as there are synthetic ones, of a DDPM as theirs but trained on these rows of the cells alone."""
-    from malaria_diffusion.diffusion.training.data import TrainingData
-    from malaria_diffusion.questions.utility.small_ddpm import cells_of_small_ddpm, small_training
+    from malaria_diffusion.questions.utility.small_ddpm import cells_of_small_ddpm, data_of_rows, small_training
 
     cells, like = comparison.study, comparison.generated
     lineage = Lineage.model_validate(like.lineage)
-    names = fingerprint_names(cell_names(cells.table).iloc[rows])
-    data = TrainingData.of(cells)._replace(train_rows=rows, fingerprint=f"{cells.fingerprint} {names}")
+    data = data_of_rows(cells, rows)
     training = small_training(lineage.training, len(rows), utility.ddpm_images, data.num_classes, seed)
     folder = workspace / "utility" / "ddpm"
     return cells_of_small_ddpm(data, lineage, training, sampling, like.classes, folder)
