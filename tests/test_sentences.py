@@ -7,7 +7,7 @@ from click import ClickException
 from kedro.io import DatasetError
 from mlflow.exceptions import MlflowException
 
-from malaria_diffusion.errors import UserError
+from malaria_diffusion.errors import Remedy, UserError
 from malaria_diffusion.sentences import sentence, without_traceback
 
 
@@ -25,6 +25,7 @@ def wrapped(error):
     ("error", "said"),
     [
         (UserError("cells.zip: is empty"), ["cells.zip: is empty"]),
+        (UserError("model: not there; train one", Remedy.TRAINING), ["train one: `kedro run --pipeline diffusion`"]),
         (OSError(errno.ENOSPC, "full", "a.npy"), ["a.npy", "No space left on device", "free space"]),
         (PermissionError(errno.EACCES, "no", "a.npy"), ["a.npy", "Permission denied", "let this user"]),
         (OSError(errno.EROFS, "no", "a.npy"), ["a.npy", "Read-only file system", "choose a place"]),

@@ -5,13 +5,16 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Stage(StrEnum):
-    """A part of a study that may have to be done again; the values are what Kedro's users type."""
+class Remedy(StrEnum):
+    """What is to be done, or done again; the values are what Kedro's users give to `kedro run`."""
 
-    DATA = "data_processing"
-    TRAINING = "diffusion"
-    SAMPLING = "diffusion --tags sample"
-    VALIDATION = "validation"
+    IMAGES = "--params raw_cells=PATH"
+    OTHER_PLACE = "--params synthetic_images=PATH"
+    DATA = "--pipeline data_processing"
+    TRAINING = "--pipeline diffusion"
+    SAMPLING = "--pipeline diffusion --tags sample"
+    GENERATION = "--pipelines data_processing,diffusion"
+    VALIDATION = "--pipeline validation"
 
 
 class UserError(ValueError):
@@ -20,9 +23,9 @@ class UserError(ValueError):
     A run ends with the message of such an error and no traceback.
 
     Attributes:
-        stage: What is to be done again, where that is what to do; a Kedro run adds the command to the message.
+        remedy: What is to be done, where a Kedro run has an option or a command for it and adds it to the message.
     """
 
-    def __init__(self, message: str, stage: Stage | None = None) -> None:
+    def __init__(self, message: str, remedy: Remedy | None = None) -> None:
         super().__init__(message)
-        self.stage = stage
+        self.remedy = remedy

@@ -39,7 +39,7 @@ def sentence(error: BaseException) -> str | None:
     while isinstance(error, DatasetError) and error.__cause__:  # the catalog wraps what its entries raise
         error = error.__cause__
     if isinstance(error, UserError):
-        command = f": `kedro run --pipeline {error.stage}`" if error.stage else ""
+        command = f": `kedro run {error.remedy}`" if error.remedy else ""
         return f"{error}{command}"
     again = "and give the same command again; what was finished before is as it was"
     if isinstance(error, MlflowException):

@@ -111,7 +111,7 @@ def closed_port():
 )
 def test_an_unreachable_url_says_what_to_do(remote, tmp_path, closed_port, url):
     url = url.format(port=closed_port)
-    with pytest.raises(CellsError, match=r"could not be downloaded .*raw_cells=PATH") as caught:
+    with pytest.raises(CellsError, match=r"could not be downloaded .*give its path") as caught:
         fetch(url, tmp_path)
     assert str(caught.value).startswith(f"{url}: ")
     assert not list(tmp_path.iterdir())
@@ -136,7 +136,7 @@ class HangsUp(BaseHTTPRequestHandler):
 def test_a_download_that_breaks_off_leaves_nothing(tmp_path):
     with ThreadingHTTPServer(("127.0.0.1", 0), HangsUp) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        with pytest.raises(CellsError, match=r"could not be downloaded .*raw_cells=PATH"):
+        with pytest.raises(CellsError, match=r"could not be downloaded .*give its path"):
             fetch(f"http://127.0.0.1:{server.server_port}/cells.zip", tmp_path / "downloads")
         server.shutdown()
     assert (tmp_path / "downloads").is_dir()

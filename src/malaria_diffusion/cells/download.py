@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from malaria_diffusion.cells.errors import CellsError
 from malaria_diffusion.cells.sources import FolderSource
+from malaria_diffusion.errors import Remedy
 from malaria_diffusion.files import remove, replace
 
 CHUNK_BYTES = 2**20
@@ -70,7 +71,8 @@ def fetch(url: str, folder: Path, published: Published | None = None) -> Path:
         remove(partial)
         raise CellsError(
             f"{url}: could not be downloaded ({type(error).__name__}: {error}); fetch it by other means and "
-            "give its path with --params raw_cells=PATH"
+            "give its path",
+            Remedy.IMAGES,
         ) from error
     if published is not None:
         _check(url, partial, published)
@@ -79,8 +81,8 @@ def fetch(url: str, folder: Path, published: Published | None = None) -> Path:
         remove(partial)
         raise CellsError(
             f"{url}: gave {found}, expected a zip archive or a folder of class folders; if it is the page of a server "
-            "that wants you to sign in, fetch the images by other means and give their path with --params "
-            "raw_cells=PATH"
+            "that wants you to sign in, fetch the images by other means and give their path",
+            Remedy.IMAGES,
         )
     replace(partial, target)
     return target

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from malaria_diffusion.errors import Stage, UserError
+from malaria_diffusion.errors import Remedy, UserError
 
 DIGITS = 16
 ROWS_AT_ONCE = 4096
@@ -42,7 +42,7 @@ def check_summary(summary: dict[str, Any], fingerprint: str) -> None:
         raise UserError(
             f"cells and cell_table are of data {fingerprint}, dataset_summary of {summary['fingerprint']}: they are "
             "from different runs; pack and split again",
-            Stage.DATA,
+            Remedy.DATA,
         )
 
 
@@ -60,7 +60,7 @@ def fingerprint_cells(cells: NDArray[np.uint8], table: pd.DataFrame) -> str:
         raise UserError(
             f"cells has {len(cells)} images but cell_table {len(table)} rows: they are from different runs; pack and "
             "split again",
-            Stage.DATA,
+            Remedy.DATA,
         )
     digest = hashlib.sha256(repr(cells.shape).encode())
     for start in range(0, len(cells), ROWS_AT_ONCE):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.cells.fingerprint import fingerprint_names, short_hashes
 from malaria_diffusion.cells.split import training_cells_fingerprint
-from malaria_diffusion.errors import Stage, UserError
+from malaria_diffusion.errors import Remedy, UserError
 
 
 class LineageError(UserError):
@@ -39,7 +39,7 @@ def refuse_other_cells(lineage: dict[str, Any], cells_fingerprint: str, cell_tab
     raise LineageError(
         f"model {lineage['identity']} trained on other cells than the training cells of cells and cell_table{leak}: "
         "pack and split as it was when it trained, or train on the current ones first",
-        Stage.TRAINING,
+        Remedy.TRAINING,
     )
 
 
@@ -55,14 +55,14 @@ def refuse_other_model(
     if len(synthetic_cells) != len(synthetic_table):
         raise LineageError(
             f"{len(synthetic_cells)} synthetic_cells, but {len(synthetic_table)} rows in synthetic_table; {again}",
-            Stage.SAMPLING,
+            Remedy.SAMPLING,
         )
     stated = set(zip(synthetic_table["model_identity"], synthetic_table["training_people_hash"], strict=True))
     expected = {(lineage["identity"], fingerprint_names(lineage["training_people"]))}
     if stated != expected:
         raise LineageError(
             f"synthetic_table names the models {sorted(stated)}, synthetic_lineage is of {sorted(expected)}; {again}",
-            Stage.SAMPLING,
+            Remedy.SAMPLING,
         )
 
 
@@ -77,5 +77,5 @@ def refuse_other_weights(model: dict[str, Any], lineage: dict[str, Any]) -> None
         raise LineageError(
             f"ddpm is training {here[0]}, epoch {here[1]}, but the synthetic cells are by {theirs[0]}, epoch "
             f"{theirs[1]}; sample first",
-            Stage.SAMPLING,
+            Remedy.SAMPLING,
         )

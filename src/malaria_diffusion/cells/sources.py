@@ -18,6 +18,7 @@ from typing import Any
 from PIL import Image
 
 from malaria_diffusion.cells.errors import CellsError
+from malaria_diffusion.errors import Remedy
 
 IGNORED_NAMES = {"thumbs.db", "desktop.ini"}
 MAX_FILE_BYTES = 64 * 2**20
@@ -91,8 +92,8 @@ class ZipSource(ImageSource):
             self._zip = zipfile.ZipFile(location)
         except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
             raise CellsError(
-                f"{location}: not a readable zip archive ({error}); expected a zip of class folders, "
-                "give another with --params raw_cells=PATH"
+                f"{location}: not a readable zip archive ({error}); expected a zip of class folders, give another",
+                Remedy.IMAGES,
             ) from error
 
     def _scan(self, follow_links: bool) -> Iterator[Entry]:
@@ -169,8 +170,8 @@ def open_source(location: Path) -> ImageSource:
     if location.is_file():
         return ZipSource(location)
     raise CellsError(
-        f"{location}: no such file or folder; expected a zip or a folder of class folders, "
-        "give one with --params raw_cells=PATH"
+        f"{location}: no such file or folder; expected a zip or a folder of class folders, give one",
+        Remedy.IMAGES,
     )
 
 

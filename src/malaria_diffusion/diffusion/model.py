@@ -19,7 +19,7 @@ from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.diffusion.card import model_card
 from malaria_diffusion.diffusion.config import Clipping, SamplingParameters, ScheduleKind
 from malaria_diffusion.diffusion.lineage import Lineage
-from malaria_diffusion.errors import Stage, UserError
+from malaria_diffusion.errors import Remedy, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -89,17 +89,18 @@ class DiffusionModel:
         path = folder / LINEAGE
         again = "put a good copy there, or export the model again"
         if not path.exists():
-            raise UserError(f"{path}: no model here; train one", Stage.TRAINING)
+            raise UserError(f"{path}: no model here; train one", Remedy.TRAINING)
         try:
             stored = json.loads(path.read_text())
             expected = dict(stored.pop("sha256"))
             lineage = Lineage.model_validate(stored)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}: not the lineage of a model ({error}); {again}", Stage.TRAINING) from error
+            raise UserError(f"{path}: not the lineage of a model ({error}); {again}", Remedy.TRAINING) from error
         for name, found in _checksums(folder, stored).items():
             if found != expected.get(name):
                 raise UserError(
-                    f"{folder / name}: found sha256 {found}, {path} names {expected.get(name)}; {again}", Stage.TRAINING
+                    f"{folder / name}: found sha256 {found}, {path} names {expected.get(name)}; {again}",
+                    Remedy.TRAINING,
                 )
         names = ["unet"] + ["guide"] * (lineage.training.guide_epochs is not None)
         networks = [

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.classifier.config import ClassifierParameters
-from malaria_diffusion.errors import UserError
+from malaria_diffusion.errors import Remedy, UserError
 from malaria_diffusion.figures import diffusion as figures
 from malaria_diffusion.questions.distributions.measure import check_foreground
 from malaria_diffusion.questions.question import Step
@@ -25,8 +25,9 @@ def plan_validation(cells: Cells, classifier: ClassifierParameters, comparison: 
     class_names = cells.class_names
     if len(class_names) < 2:
         raise UserError(
-            f"all images are of the class {class_names[0]!r}, and the validation needs a classifier, which needs two: "
-            "run `kedro run --pipelines data_processing,diffusion`"
+            f"all images are of the class {class_names[0]!r}, and the validation needs a classifier, which needs two; "
+            "such images can be learned from and generated, no more",
+            Remedy.GENERATION,
         )
     if comparison.positive_class is not None and comparison.positive_class not in class_names:
         raise UserError(

@@ -13,7 +13,7 @@ from malaria_diffusion.cells.download import is_url
 from malaria_diffusion.cells.lineage import LineageError
 from malaria_diffusion.diffusion.card import TASK, Evaluation, model_card
 from malaria_diffusion.diffusion.lineage import Lineage
-from malaria_diffusion.errors import Stage
+from malaria_diffusion.errors import Remedy
 from malaria_diffusion.questions.text import MISSING, interval, number, percent
 
 # the headlines that are about synthetic cells; the others are about the classifier and the study
@@ -46,7 +46,7 @@ def evaluated_card(lineage: Lineage, weights: int, summary: dict[str, Any]) -> s
     """
     if (found := summary["ddpm"]["identity"]) != lineage.identity:
         raise LineageError(
-            f"summary is of the model {found}, ddpm is {lineage.identity}; validate again", Stage.VALIDATION
+            f"summary is of the model {found}, ddpm is {lineage.identity}; validate again", Remedy.VALIDATION
         )
     return model_card(lineage, weights, _evaluation(summary))
 

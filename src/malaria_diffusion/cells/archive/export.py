@@ -29,6 +29,7 @@ from malaria_diffusion.cells.decode import PHANTOM_KEY, SOURCE_KEY, SYNTHETIC
 from malaria_diffusion.cells.errors import CellsError
 from malaria_diffusion.cells.marking import XMP, XMP_KEY
 from malaria_diffusion.config import escaped
+from malaria_diffusion.errors import Remedy
 from malaria_diffusion.files import whole
 
 MANIFEST = "manifest.json"
@@ -71,18 +72,21 @@ def check_target(target: Path) -> None:
     Raises:
         CellsError: something else is at `target`.
     """
-    other = "give another with --params synthetic_images=PATH, or move it away"
+    other = "give another place, or move it away"
     if target.is_dir() == _is_zip(target) and target.exists():
         kind = "folder" if target.is_dir() else "file"
         raise CellsError(
-            f"{target}: found a {kind}; a name that ends in .zip is for an archive, others for folders; {other}"
+            f"{target}: found a {kind}; a name that ends in .zip is for an archive, others for folders; {other}",
+            Remedy.OTHER_PLACE,
         )
     if _is_zip(target) and target.exists():
         ours = zipfile.is_zipfile(target) and MANIFEST in zipfile.ZipFile(target).namelist()
     else:
         ours = not target.exists() or not any(target.iterdir()) or (target / MANIFEST).exists()
     if not ours:
-        raise CellsError(f"{target}: holds something else than synthetic images, which would be lost; {other}")
+        raise CellsError(
+            f"{target}: holds something else than synthetic images, which would be lost; {other}", Remedy.OTHER_PLACE
+        )
 
 
 def _is_zip(target: Path) -> bool:

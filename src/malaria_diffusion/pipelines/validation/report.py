@@ -7,7 +7,7 @@ from kedro.pipeline import Node, Pipeline
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.diffusion.model import DiffusionModel
-from malaria_diffusion.errors import Stage, UserError
+from malaria_diffusion.errors import Remedy, UserError
 from malaria_diffusion.questions.results import Results
 from malaria_diffusion.report import evaluated_card, figure_names, render_report, result_names, summary_of
 from malaria_diffusion.statistics.config import ComparisonParameters
@@ -31,7 +31,7 @@ def summarise_study(
 def write_report(summary: dict[str, Any] | None, cells: Cells, **given: Any) -> str:
     """One HTML file with everything in it."""
     if summary is None:  # which may be missing where other runs' summaries are judged
-        raise UserError("summary is not there yet; validate first", Stage.VALIDATION)
+        raise UserError("summary is not there yet; validate first", Remedy.VALIDATION)
     results = Results(cells.about, summary["positive_class"], {name: given[name] for name in result_names()})
     return render_report(summary, results, {name: given[name] for name in figure_names()})
 

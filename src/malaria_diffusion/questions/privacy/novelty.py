@@ -18,7 +18,7 @@ from scipy import ndimage
 from scipy.stats import betabinom, binomtest
 
 from malaria_diffusion.cells.cells import Cells
-from malaria_diffusion.errors import Stage, UserError
+from malaria_diffusion.errors import Remedy, UserError
 from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.comparison import compared_groups
 from malaria_diffusion.statistics.nearest import (
@@ -318,7 +318,7 @@ def _check(synthetic: Cells, members: Cells, audit: Cells) -> None:
         raise UserError(
             f"cells of different sizes cannot be compared: found {shapes}; generate the synthetic cells with a model "
             "trained on these cells",
-            Stage.TRAINING,
+            Remedy.TRAINING,
         )
     if len(synthetic) == 0 or len(members) <= NEIGHBOURS:
         raise UserError(

@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 
 from malaria_diffusion.cells.cells import Cells
-from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.classifier.config import ClassifierParameters, Recipe
 from malaria_diffusion.classifier.metrics import classification_metrics, prediction_table
 from malaria_diffusion.diffusion.lineage import Lineage
+from malaria_diffusion.questions.utility.config import Arm
 from malaria_diffusion.questions.utility.measure import cells_shown, run_trial
-from malaria_diffusion.questions.utility.trials import Arm, Trial, rows_of_share, training_set
+from malaria_diffusion.questions.utility.trials import Trial, rows_of_share, training_set
 from malaria_diffusion.statistics.config import ComparisonParameters
 from malaria_diffusion.studies.generative.classifier import GenerativeClassifier, some_of_each
 from malaria_diffusion.studies.generative.config import GenerativeParameters
@@ -85,6 +86,6 @@ class FewPeople:
             low_data.seed,
         )
         trial = Trial(Arm.REAL, share, low_data.seed, low_data.steps)
-        positive, folder = self.comparison.positive_class, self.folder / "yolo"
-        predictions = run_trial(trial, given, self.cells, positive, self.yolo, folder, self.weights)
+        recipe = Recipe(self.yolo, self.folder / "yolo", self.weights)
+        predictions = run_trial(trial, given, self.cells, self.comparison.positive_class, recipe)
         return predictions[predictions["row"].isin(test.places)]
