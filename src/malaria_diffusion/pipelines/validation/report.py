@@ -33,7 +33,7 @@ def write_report(summary: dict[str, Any] | None, cells: Cells, **given: Any) -> 
     if summary is None:  # which may be missing where other runs' summaries are judged
         raise UserError("summary is not there yet; validate first", Remedy.VALIDATION)
     results = Results(cells.about, summary["positive_class"], {name: given[name] for name in result_names()})
-    return render_report(summary, results, {name: given[name] for name in figure_names()})
+    return render_report(summary, results, {name: given[name] for name in figure_names() if given[name] is not None})
 
 
 def write_model_card(ddpm: DiffusionModel, summary: dict[str, Any]) -> str:
