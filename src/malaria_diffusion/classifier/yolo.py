@@ -25,7 +25,7 @@ from ultralytics.utils.torch_utils import strip_optimizer
 
 from malaria_diffusion.classifier.augmentation import augment, prepare, symmetries
 from malaria_diffusion.classifier.checkpoint import read_checkpoint, read_model, transfer_weights
-from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.classifier.config import ClassifierParameters, Recipe
 from malaria_diffusion.classifier.data import ClassifierData
 from malaria_diffusion.compute.config import DeviceName
 from malaria_diffusion.compute.device import resolve_device, resolve_precision
@@ -58,7 +58,7 @@ def train(
         best.unlink(missing_ok=True)
     elif killed["best_fitness"] == killed["train_metrics"]["fitness"]:
         shutil.copyfile(last, best)  # it may have been killed between writing the two
-    trainer = CellTrainer(data, parameters, folder, weights, run, killed, on_epoch)
+    trainer = CellTrainer(data, Recipe(parameters, folder, weights), run, killed, on_epoch)
     trainer.train()
     done = {"history": trainer.history, "effective": trainer.effective}
     with whole(finished) as beside:
@@ -200,14 +200,13 @@ class CellTrainer(ClassificationTrainer):
     def __init__(
         self,
         data: ClassifierData,
-        parameters: ClassifierParameters,
-        folder: Path,
-        weights: Path | None,
+        recipe: Recipe,
         run: str,
         killed: dict[str, Any] | None,
         on_epoch: Callable[[dict[str, float]], None] | None,
     ) -> None:
         """Set ultralytics up; `killed` is the checkpoint of the run to go on with."""
+        parameters, folder, weights = recipe
         self.source, self.parameters, self.weights, self.killed = data, parameters, weights, killed
         self.on_epoch = on_epoch or (lambda record: None)
         self.history: list[dict[str, float]] = []

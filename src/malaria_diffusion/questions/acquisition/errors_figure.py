@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from malaria_diffusion.figures.style import FLOOR, REAL, SYNTHETIC, new_figure
-from malaria_diffusion.questions.acquisition.figure import WITHIN, bars, mark_no_auc
+from malaria_diffusion.questions.acquisition.figure import WITHIN, Look, bars, mark_no_auc
 from malaria_diffusion.questions.acquisition.measure import PEOPLE, WITHIN_PERSON
 
 DRAWS = 200
@@ -35,7 +35,7 @@ def errors_figure(
     explained = explained.dropna(subset="auc")
     order = list(explained["factor"].unique())
     for scope, shift, colour in ((PEOPLE, 0.13, REAL), (WITHIN_PERSON, -0.13, WITHIN)):
-        bars(factors, explained[explained["scope"] == scope], order, "auc", shift, colour, scope)
+        bars(factors, explained[explained["scope"] == scope], order, "auc", Look(shift, colour, scope))
     mark_no_auc(factors)
     factors.set_title("what tells errors from other cells", fontsize=9)
     factors.legend(fontsize=6, loc="lower left")

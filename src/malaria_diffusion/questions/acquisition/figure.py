@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -26,15 +28,15 @@ def acquisition_factors(explained: pd.DataFrame, kept: pd.DataFrame, title: str)
     panels = figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.2))
     people, within = (explained[explained["scope"] == scope] for scope in (PEOPLE, WITHIN_PERSON))
     for panel, target in zip(panels, (POSITIVE, ERROR), strict=False):
-        bars(panel, people[people["target"] == target], factors, "auc", 0.13, REAL, "all people")
-        bars(panel, within[within["target"] == target], factors, "auc", -0.13, WITHIN, WITHIN_PERSON)
+        bars(panel, people[people["target"] == target], factors, "auc", Look(0.13, REAL, "all people"))
+        bars(panel, within[within["target"] == target], factors, "auc", Look(-0.13, WITHIN, WITHIN_PERSON))
     panels[0].set_title(POSITIVE, fontsize=9)
     panels[1].set_title(ERROR, fontsize=9)
     for target, shift, colour, label in (
         ("real against synthetic", 0.13, SYNTHETIC, "synthetic"),
         ("real against real", -0.13, FLOOR, "other people (floor)"),
     ):
-        bars(panels[2], people[people["target"] == target], factors, "auc", shift, colour, label)
+        bars(panels[2], people[people["target"] == target], factors, "auc", Look(shift, colour, label))
     panels[2].set_title("unseen cells against", fontsize=9)
     for panel in panels[:3]:
         mark_no_auc(panel)
@@ -48,7 +50,7 @@ def acquisition_factors(explained: pd.DataFrame, kept: pd.DataFrame, title: str)
         part = kept[["factor", side, f"{side}_low", f"{side}_high"]].set_axis(
             ["factor", "delta", "low", "high"], axis=1
         )
-        bars(panels[3], part, order, "delta", shift, colour, label)
+        bars(panels[3], part, order, "delta", Look(shift, colour, label))
     verdicts = [f"{factor}\n({verdict})" for factor, verdict in zip(order, kept["verdict"], strict=True)]
     panels[3].set_yticks(range(len(order)), verdicts[::-1], fontsize=7)
     panels[3].axvline(0, color="black", linestyle=":", linewidth=1)
@@ -65,8 +67,17 @@ def acquisition_factors(explained: pd.DataFrame, kept: pd.DataFrame, title: str)
     return figure
 
 
-def bars(axes: Axes, rows: pd.DataFrame, factors: list[str], value: str, shift: float, colour: str, label: str) -> None:
+class Look(NamedTuple):
+    """How one side is drawn: above or below the others, in its colour, by its name."""
+
+    shift: float
+    colour: str
+    label: str
+
+
+def bars(axes: Axes, rows: pd.DataFrame, factors: list[str], value: str, look: Look) -> None:
     """A point and its interval for each factor, the first on top."""
+    shift, colour, label = look
     places = np.array([len(factors) - 1 - factors.index(factor) for factor in rows["factor"]])
     error = np.stack([(rows[value] - rows["low"]).clip(lower=0), (rows["high"] - rows[value]).clip(lower=0)])
     axes.errorbar(
