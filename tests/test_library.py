@@ -76,6 +76,11 @@ def test_all_parameters_have_defaults():
         assert kind() == kind.model_validate({})
 
 
+def test_two_steps_that_make_the_same_are_refused():
+    with pytest.raises(ValueError, match="one is made by"):
+        in_order([Step(print, (), "one"), Step(repr, (), ("two", "one"))])
+
+
 def test_steps_come_after_what_they_take():
     def first(given):
         return given
@@ -92,3 +97,5 @@ def test_steps_come_after_what_they_take():
         Step(first, ("zero",), "one"),
     ]
     assert [step.name for step in in_order(steps)] == ["first", "second", "third"]
+    last = Step(print, ("zero",), ())
+    assert [step.name for step in in_order([*steps[1:], last])] == ["first", "second", "print"]

@@ -279,6 +279,7 @@ def summary_of(results):
             "sampling": {
                 "solver": "ddim",
                 "evaluations": 4,
+                "guidance": 1.5,
                 "seed": 5,
                 "cells": 40,
                 "cells_by_class": dict.fromkeys(CLASSES, 20),
@@ -468,8 +469,10 @@ def test_with_results_of_these_cells_no_command_is_shown(page):
 @pytest.mark.parametrize(
     ("what", "changes", "verdict"),
     [
-        ("Accuracy", {"protocol_metrics": protocols(0.97)}, "confirmed"),
-        ("Accuracy", {"protocol_metrics": protocols(0.99)}, "confirmed"),
+        ("Accuracy", {"protocol_metrics": protocols(0.97)}, "not decided"),
+        ("Accuracy", {"protocol_metrics": protocols(0.97).assign(low=0.955)}, "confirmed"),
+        ("Accuracy", {"protocol_metrics": protocols(0.97).assign(low=0.949)}, "not decided"),
+        ("Accuracy", {"protocol_metrics": protocols(0.99).assign(low=0.98, high=1.0)}, "confirmed"),
         ("Accuracy", {"protocol_metrics": protocols(0.9)}, "refuted"),
         ("Accuracy", {"protocol_metrics": None}, "not testable"),
         ("Accuracy", {"protocol_metrics": None, "strategy": "cell"}, "refuted"),

@@ -45,7 +45,7 @@ def test_what_could_not_be_measured_is_no_result(lineage):
 
 
 def test_a_summary_of_another_model_is_refused(lineage):
-    with pytest.raises(LineageError, match=r"summary is of the model 5dd4af9e, ddpm is abc"):
+    with pytest.raises(LineageError, match=r"summary is of training 5dd4af9e, epoch \d+, but ddpm is abc"):
         evaluated_card(lineage.model_copy(update={"identity": "abc"}), 1, summary_of(made()))
 
 

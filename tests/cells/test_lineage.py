@@ -11,6 +11,7 @@ from malaria_diffusion.cells.lineage import (
     LineageError,
     refuse_other_cells,
     refuse_other_model,
+    refuse_other_summary,
     refuse_other_weights,
 )
 from malaria_diffusion.cells.split import training_cells_fingerprint
@@ -95,3 +96,12 @@ def test_cells_by_another_training_or_epoch_are_refused():
     for other in ({"identity": "n"}, {"best_epoch": 2}):
         with pytest.raises(LineageError, match="sample first"):
             refuse_other_weights(lineage | other, lineage)
+
+
+def test_a_summary_of_another_model_or_epoch_is_refused():
+    model = {"identity": "n", "best_epoch": 3}
+    refuse_other_summary(model, {"ddpm": model})
+    refuse_other_summary(model, {"ddpm": {"identity": "n"}})  # older ones do not tell the epoch
+    for other in ({"identity": "m", "best_epoch": 3}, {"identity": "n", "best_epoch": 2}):
+        with pytest.raises(LineageError, match="validate again"):
+            refuse_other_summary(model, {"ddpm": other})

@@ -1,6 +1,7 @@
 """Recognised as intended: synthetic cells beside real ones."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from malaria_diffusion.questions.recognition.measure import recognised_as_intended
@@ -47,3 +48,12 @@ def test_few_people_cannot_tell():
     real = predictions(rng, people=8, cells=50, of_person=0.1)
     found = recognised_as_intended(real, synthetic_like(real, 0.9, rng), Bootstrap(300, 0.95, rng))
     assert found["verdict"].iloc[0] == "cannot tell"
+
+
+@pytest.mark.parametrize("few", [10, 400])
+def test_a_rate_of_one_has_an_interval_too_and_few_cells_are_not_called_as_real(few):
+    cells = pd.DataFrame({"label": "ill", "predicted": "ill", "person": [str(n % 100) for n in range(few)]})
+    row = recognised_as_intended(cells, cells, Bootstrap(200, 0.95, np.random.default_rng(0))).iloc[0]
+    assert row["low"] < row["difference"] == 0 < row["high"]
+    assert (row["low"] < -0.05) == (few == 10)
+    assert (row["verdict"] == "as real") == (few == 400)

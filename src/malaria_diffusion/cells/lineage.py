@@ -79,3 +79,19 @@ def refuse_other_weights(model: dict[str, Any], lineage: dict[str, Any]) -> None
             f"{theirs[1]}; sample first",
             Remedy.SAMPLING,
         )
+
+
+def refuse_other_summary(model: dict[str, Any], summary: dict[str, Any]) -> None:
+    """Make sure that a summary of the validation is of the model at hand.
+
+    Raises:
+        LineageError: naming both.
+    """
+    theirs = summary["ddpm"]
+    here = (model["identity"], model["best_epoch"])
+    of = (theirs["identity"], theirs.get("best_epoch", model["best_epoch"]))  # which older summaries do not tell
+    if here != of:
+        raise LineageError(
+            f"summary is of training {of[0]}, epoch {of[1]}, but ddpm is {here[0]}, epoch {here[1]}; validate again",
+            Remedy.VALIDATION,
+        )

@@ -10,11 +10,13 @@ from kedro.pipeline import Pipeline
 
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.cells.fingerprint import fingerprint_json
-from malaria_diffusion.cells.lineage import refuse_other_cells, refuse_other_weights
+from malaria_diffusion.cells.lineage import refuse_other_cells, refuse_other_summary, refuse_other_weights
+from malaria_diffusion.datasets.model import ModelDataset
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.sentences import without_traceback
 
 CELLS, SYNTHETIC, MODEL, PLAN = "cells", "synthetic_cells", "ddpm", "training_plan"
+SUMMARY, GATE = "summary", "params:gate"
 
 
 class LineageHooks:
@@ -37,6 +39,8 @@ class LineageHooks:
                 entry: Any = catalog[MODEL]
                 given[MODEL] = entry.lineage()
             self._check(given)
+            if SUMMARY in pipeline.inputs():
+                self._refuse_other_summary(pipeline, catalog)
 
     @hook_impl
     def before_node_run(self, inputs: dict[str, Any]) -> None:
@@ -53,6 +57,15 @@ class LineageHooks:
                 refuse_other_cells(lineage, cells.fingerprint, cells.table)
         if MODEL in lineages and SYNTHETIC in lineages:
             refuse_other_weights(lineages[MODEL], lineages[SYNTHETIC])
+
+    def _refuse_other_summary(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Make sure that what is judged or put on a card is of the model at hand, if there is one."""
+        if GATE in pipeline.inputs() and catalog.load(GATE).summaries is not None:
+            return  # which names the runs it judges
+        summary, entry = catalog[SUMMARY].load(), catalog[MODEL]
+        model = entry.lineage() if isinstance(entry, ModelDataset) else None
+        if summary is not None and model is not None:
+            refuse_other_summary(model, summary)
 
     def _refuse_changed(self, cells: Cells) -> None:
         """Make sure that the cells are those that the run began with."""

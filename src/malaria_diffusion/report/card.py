@@ -10,16 +10,16 @@ from huggingface_hub import EvalResult
 
 from malaria_diffusion.cards import fill
 from malaria_diffusion.cells.download import is_url
-from malaria_diffusion.cells.lineage import LineageError
+from malaria_diffusion.cells.lineage import refuse_other_summary
 from malaria_diffusion.diffusion.card import TASK, Evaluation, model_card
 from malaria_diffusion.diffusion.lineage import Lineage
-from malaria_diffusion.errors import Remedy
 from malaria_diffusion.questions.text import MISSING, interval, number, percent
 
 # the headlines that are about synthetic cells; the others are about the classifier and the study
 ABOUT_THE_MODEL = (
     "recognised",
     "fidelity",
+    "constraint",
     "diversity",
     "intensities",
     "descriptors",
@@ -44,10 +44,7 @@ def evaluated_card(lineage: Lineage, weights: int, summary: dict[str, Any]) -> s
     Raises:
         LineageError: the summary is of another model.
     """
-    if (found := summary["ddpm"]["identity"]) != lineage.identity:
-        raise LineageError(
-            f"summary is of the model {found}, ddpm is {lineage.identity}; validate again", Remedy.VALIDATION
-        )
+    refuse_other_summary(lineage.model_dump(mode="json"), summary)
     return model_card(lineage, weights, _evaluation(summary))
 
 

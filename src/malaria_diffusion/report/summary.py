@@ -7,8 +7,10 @@ from typing import Any
 import pandas as pd
 
 from malaria_diffusion.cells.cells import Cells
+from malaria_diffusion.cells.lineage import LineageError
 from malaria_diffusion.cells.summary import cells_by_class
 from malaria_diffusion.classifier.config import ClassifierParameters
+from malaria_diffusion.errors import Remedy
 from malaria_diffusion.questions.classification.question import fit_of
 from malaria_diffusion.questions.results import Results
 from malaria_diffusion.report.contents import headlines
@@ -26,8 +28,16 @@ def summary_of(
         synthetic: All synthetic cells.
         classifier: How it was trained.
         comparison: How results were compared.
+
+    Raises:
+        LineageError: the bound is of another model.
     """
     lineage, sampled = synthetic.lineage or {}, synthetic.table.iloc[0]
+    if (of := results["variational_bound"].get("identity", lineage["identity"])) != lineage["identity"]:
+        raise LineageError(
+            f"variational_bound is of model {of}, the synthetic cells are by {lineage['identity']}; measure it again",
+            Remedy.BOUND,
+        )
     tests: pd.DataFrame = results["distribution_tests"].drop(columns="bins")
     compared = int(results["fidelity_metrics"]["n"].max())  # as many of each
     history: pd.DataFrame = results["yolo_history"]
@@ -37,6 +47,7 @@ def summary_of(
         "ddpm": {
             "identity": lineage["identity"],
             "epochs": lineage["epochs"],
+            "best_epoch": lineage["best_epoch"],
             "images_seen": lineage["images_seen"],
             "process": lineage["process"],
             "network": lineage["network"],
@@ -44,6 +55,9 @@ def summary_of(
             "sampling": {
                 "solver": str(sampled["solver"]),
                 "evaluations": int(sampled["evaluations"]),
+                "guidance": float(sampled["guidance"]),
+                "variance": str(sampled["variance"]),
+                "clipping": str(sampled["clipping"]),
                 "seed": int(sampled["seed"]),
                 "cells": len(synthetic),
                 "cells_by_class": cells_by_class(synthetic.table),

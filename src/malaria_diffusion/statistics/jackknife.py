@@ -7,6 +7,7 @@ on the logit scale with Student's t keeps its word (benchmarks/coverage.py).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -91,3 +92,12 @@ class Jackknife:
         """People with as many cells each who would tell as much."""
         cells = np.bincount(self._owner[counted]).astype(float)
         return float(cells.sum() ** 2 / np.square(cells).sum()) if cells.sum() else 1.0
+
+
+def difference_interval(value: float, of_value: Interval, floor: float, of_floor: Interval) -> Interval:
+    """Of the difference of two independent shares, from an interval of each (Newcombe 1998; Zou & Donner 2008)."""
+    difference = value - floor
+    return Interval(
+        difference - math.hypot(value - of_value.low, of_floor.high - floor),
+        difference + math.hypot(of_value.high - value, floor - of_floor.low),
+    )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,8 @@ class ValidationParameters(Parameters):
     Attributes:
         classifier: How the classifier is trained.
         comparison: How results are measured and compared.
-        sampling: How the diffusion model is asked again, where a question needs it.
+        sampling: How the diffusion model is asked again, where a question needs it; give what the synthetic cells were
+            generated with.
         bound: How its variational bound is estimated.
         explanations: What explains the classifier's answers.
         utility: The study of what synthetic cells are worth to a classifier, dozens of trainings; None: not asked.
@@ -130,14 +130,30 @@ def validate(
     return Validation(results, {name: made for name, made in data.items() if isinstance(made, Figure)}, summary)
 
 
-def in_order(steps: Iterable[Step]) -> list[Step]:
-    """Steps so that whatever one takes was made by those before it, otherwise in the order given."""
-    by_name = {step.name: step for step in steps}
-    maker = {made: step.name for step in by_name.values() for made in step.made}
-    sorter = TopologicalSorter(
-        {name: [maker[taken] for taken in step.takes if taken in maker] for name, step in by_name.items()}
-    )
-    return [by_name[name] for name in sorter.static_order()]
+def in_order(steps: Sequence[Step]) -> list[Step]:
+    """Steps in the order given, but each after those that make what it takes.
+
+    Raises:
+        ValueError: two make the same thing.
+    """
+    maker: dict[str, Step] = {}
+    for step in steps:
+        for made in step.made:
+            if made in maker:
+                raise ValueError(f"{made} is made by {maker[made].name} and by {step.name}; rename one")
+            maker[made] = step
+    ordered: list[Step] = []
+
+    def add(step: Step) -> None:
+        if step not in ordered:
+            for taken in step.takes:
+                if taken in maker:
+                    add(maker[taken])
+            ordered.append(step)
+
+    for step in steps:
+        add(step)
+    return ordered
 
 
 def _png(figure: Figure) -> bytes:

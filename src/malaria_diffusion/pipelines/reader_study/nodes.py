@@ -43,10 +43,10 @@ def judge_readers(key: Key, answers: Path | None) -> Iterator[pd.DataFrame]:
     }
     tracking.log_metrics({"readers": {"number": found["reader"].nunique()} | values})
     tracking.set_tags(readers=sentence(scores))
-    yield scores
+    yield scores.assign(sheet=key.commitment)
 
 
 def draw_readers(key: Key, scores: pd.DataFrame | None) -> Iterator[Figure]:
     """Draw how often readers were right."""
-    if scores is not None:
+    if scores is not None and (scores["sheet"] == key.commitment).all():  # and not of a sheet before
         yield readers_figure(scores, key)

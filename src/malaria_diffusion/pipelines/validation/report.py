@@ -30,15 +30,14 @@ def summarise_study(
 
 def write_report(summary: dict[str, Any] | None, cells: Cells, **given: Any) -> str:
     """One HTML file with everything in it."""
-    if summary is None:  # which may be missing where other runs' summaries are judged
-        raise UserError("summary is not there yet; validate first", Remedy.VALIDATION)
+    summary = _there(summary)
     results = Results(cells.about, summary["positive_class"], {name: given[name] for name in result_names()})
     return render_report(summary, results, {name: given[name] for name in figure_names() if given[name] is not None})
 
 
-def write_model_card(ddpm: DiffusionModel, summary: dict[str, Any]) -> str:
+def write_model_card(ddpm: DiffusionModel, summary: dict[str, Any] | None) -> str:
     """The model's card with what was measured here; the folder of the model stays as it was finished."""
-    return evaluated_card(ddpm.lineage, ddpm.weights, summary)
+    return evaluated_card(ddpm.lineage, ddpm.weights, _there(summary))
 
 
 def create_pipeline() -> Pipeline:
@@ -65,3 +64,10 @@ def create_pipeline() -> Pipeline:
             ),
         ]
     )
+
+
+def _there(summary: dict[str, Any] | None) -> dict[str, Any]:
+    """It may be missing where summaries of other runs are judged."""
+    if summary is None:
+        raise UserError("summary is not there yet; validate first", Remedy.VALIDATION)
+    return summary

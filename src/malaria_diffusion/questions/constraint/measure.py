@@ -18,7 +18,7 @@ from scipy.stats import binomtest
 
 from malaria_diffusion.statistics.bootstrap import Interval
 from malaria_diffusion.statistics.comparison import compared_groups
-from malaria_diffusion.statistics.jackknife import Jackknife
+from malaria_diffusion.statistics.jackknife import Jackknife, difference_interval
 
 TAIL = 0.005  # of training people's cells, beyond each limit
 ANY = "any"
@@ -121,15 +121,6 @@ def constraint_table(
                 | counts
             )
     return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def difference_interval(value: float, of_value: Interval, floor: float, of_floor: Interval) -> Interval:
-    """Of the difference of two independent shares, from an interval of each (Newcombe 1998; Zou & Donner 2008)."""
-    difference = value - floor
-    return Interval(
-        difference - math.hypot(value - of_value.low, of_floor.high - floor),
-        difference + math.hypot(of_value.high - value, floor - of_floor.low),
-    )
 
 
 def _found(beyond: pd.DataFrame, name: str) -> NDArray[np.bool_]:

@@ -112,7 +112,8 @@ def _sentence(text: str) -> str:
 
 RULES = {
     "Privacy": "refuted if synthetic cells lie nearer to members (interval above 0.5), if there are more copies than "
-    "false alarms, or if the attack's interval lies above 0.5. Never confirmed: audits that find nothing do not show "
+    "false alarms, if the attack's interval lies above 0.5, or if training people are told apart. Not testable where "
+    "under half of the copies planted in the audit are found. Never confirmed: audits that find nothing do not show "
     "that nothing is there, and no guarantee (differential privacy) is given.",
 }
 

@@ -37,6 +37,9 @@ class Rule(Parameters):
             raise ValueError("expected one of at_most and at_least")
         if self.plus is not None and self.times is not None:
             raise ValueError("expected one of plus and times at most")
+        bound = self.at_least if self.at_most is None else self.at_most
+        if self.times is not None and bound is not None and bound < 0:
+            raise ValueError("expected a bound of 0 or more with times: of a negative one the harder end is not known")
         return self
 
 

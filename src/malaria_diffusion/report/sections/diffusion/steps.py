@@ -20,7 +20,8 @@ def measure_bound(
     """The variational bound on cells of the test people, term by term, and the ends of the schedule.
 
     Returns:
-        JSON-ready, all terms in bits per dimension: images and people (their numbers), prior (L_T), by variance the
+        JSON-ready, all terms in bits per dimension: identity (of the model), images and people (their numbers), prior
+        (L_T), by variance the
         fields of `diffusion.bound.Terms`, steps (where the curves' points lie), and schedule, see `ScheduleEnds`.
     """
     from malaria_diffusion.compute.device import resolve_device
@@ -33,6 +34,7 @@ def measure_bound(
     device = resolve_device(sampling.device)
     found = variational_bound(ddpm.denoiser, chosen, bound, device)
     measured = {
+        "identity": ddpm.lineage.identity,
         "images": len(chosen),
         "people": len(set(chosen.people.tolist())),
         "prior": found.prior,

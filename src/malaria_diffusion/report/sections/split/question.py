@@ -10,6 +10,7 @@ from malaria_diffusion.questions.question import Claim, Definition, Headline, Ju
 from malaria_diffusion.questions.results import Results, only, records
 
 PAPERS_ACCURACY = 0.97
+ABOUT = 0.02  # by which an accuracy may be smaller and still be as the paper's, chosen before the data
 
 
 def headlines(results: Results) -> dict[str, Headline]:
@@ -60,12 +61,14 @@ def judge_accuracy(accuracy: dict[str, Any]) -> Judged:
         return Judged(Verdict.NOT_TESTABLE, "not run: kedro run --pipeline folds")
     if accuracy["high"] < PAPERS_ACCURACY:
         return Judged(Verdict.REFUTED, "0.97 is above the interval")
-    return Judged(Verdict.CONFIRMED, "0.97 is within or below the interval")
+    if accuracy["low"] > PAPERS_ACCURACY - ABOUT:
+        return Judged(Verdict.CONFIRMED, "0.97 is not above the interval, which begins within 2 points of it")
+    return Judged(Verdict.NOT_DECIDED, "the interval holds 0.97, and what is over 2 points below")
 
 
 RULES = {
-    "Accuracy": "confirmed if 0.97 lies within or below the interval of the accuracy by a split of cells; refuted if "
-    "above it.",
+    "Accuracy": "refuted if 0.97 lies above the interval of the accuracy by a split of cells; confirmed if not, and "
+    "the interval begins within 2 points of it.",
 }
 
 DEFINITIONS = {
