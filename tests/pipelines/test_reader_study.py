@@ -25,6 +25,7 @@ def test_scores_are_made_where_somebody_has_answered_and_nothing_otherwise(tmp_p
     assert "one has left 4 of 24 cells unanswered" in caplog.text
     assert "told apart: 1 reader was right on 1.000" in caplog.text
     assert len(list(draw_readers(key, scores))) == 1
+    assert list(draw_readers(key, scores.assign(sheet="another"))) == []
 
 
 def test_what_shows_real_cells_or_is_secret_is_not_of_git_s_and_not_of_the_default_run():

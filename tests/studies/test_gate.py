@@ -104,6 +104,7 @@ def test_a_wider_interval_never_passes_what_a_narrower_one_does_not():
         ({"rules": {"accuracy": {}}}, "one of at_most and at_least"),
         ({"rules": {"accuracy": {"at_most": 1, "at_least": 0}}}, "one of at_most and at_least"),
         ({"rules": {"accuracy": {"at_most": 1, "plus": "a", "times": "b"}}}, "one of plus and times"),
+        ({"rules": {"accuracy": {"at_most": -1, "times": "b"}}}, "a bound of 0 or more with times"),
         ({"rules": {"accuracy": {"at_most": "nan"}}}, "finite"),
         ({"rules": {"accuracy": {"at_most": 1, "judged": "lucky"}}}, "'interval' or 'value'"),
         ({"rules": {"accuracy": None}}, "refuses nothing"),
