@@ -90,11 +90,12 @@ def test_cells_show_themselves(page):
 
 
 def test_a_table_shows_its_first_rows(page, project):
-    table = open_node(page, "predictions").locator("table")
-    predictions = pd.read_parquet(project.folder / "data/07_model_output/predictions.parquet")
+    page.goto(page.url.partition("?")[0] + "?expandAllPipelines=true")  # inside the box of the diffusion model
+    table = open_node(page, "training_history").locator("table")
+    history = pd.read_csv(project.folder / "data/06_models/training_history.csv", dtype=str)
     table.locator("td").first.wait_for()
-    assert table.locator("th").all_text_contents() == list(predictions.columns)
-    assert table.locator("tr td:first-child").all_text_contents() == list(predictions.iloc[:20, 0])
+    assert table.locator("th").all_text_contents() == list(history.columns)
+    assert table.locator("tr td:first-child").all_text_contents() == list(history.iloc[:20, 0])
 
 
 def test_numbers_show_themselves(page):
