@@ -13,13 +13,13 @@ from malaria_diffusion.questions.constraint.figure import Side, constraint_figur
 from malaria_diffusion.questions.constraint.measure import (
     LIMITS,
     constraint_table,
-    difference_interval,
     limits_of,
     violations,
 )
 from malaria_diffusion.questions.constraint.outline import outlines
 from malaria_diffusion.questions.distributions.measure import foreground
 from malaria_diffusion.statistics.bootstrap import Interval
+from malaria_diffusion.statistics.jackknife import difference_interval
 
 BLACK, THRESHOLD, S = (0, 0, 0), 30, 48
 

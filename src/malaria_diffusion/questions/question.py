@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from malaria_diffusion.questions.results import Results
+from malaria_diffusion.questions.text import interval
 
 Headline = dict[str, Any]
 
@@ -110,6 +111,4 @@ class Question:
 
 def told(line: Headline) -> str:
     """A headline in a claim."""
-    from malaria_diffusion.questions.text import interval
-
     return "not measured" if "reason" in line else interval(line["value"], line["low"], line["high"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from malaria_diffusion.questions.question import Headline
+from malaria_diffusion.questions.question import Headline, told
 from malaria_diffusion.questions.results import Results, records
 from malaria_diffusion.questions.text import interval, number
 
@@ -50,10 +50,10 @@ def scorecard(results: Results, headlines: Mapping[str, Headline], summary: Mapp
 
 
 def _said(line: Headline) -> str:
-    if "reason" in line:
-        return f"{line['what']}: not measured, {line['reason']}"
-    floor = f", floor {number(line['floor'], line['value'])}" if line.get("floor") is not None else ""
-    return f"{line['what']}: {interval(line['value'], line['low'], line['high'])}{floor}"
+    more = f", {line['reason']}" if "reason" in line else ""
+    if line.get("floor") is not None:
+        more = f", floor {number(line['floor'], line['value'])}"
+    return f"{line['what']}: {told(line)}{more}"
 
 
 def _completeness(summary: Mapping[str, Any]) -> str:

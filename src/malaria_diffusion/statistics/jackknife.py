@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,3 +102,41 @@ def difference_interval(value: float, of_value: Interval, floor: float, of_floor
         difference - math.hypot(value - of_value.low, of_floor.high - floor),
         difference + math.hypot(of_value.high - value, floor - of_floor.low),
     )
+
+
+class Shares(NamedTuple):
+    """Two shares and their difference, each with its interval.
+
+    Attributes:
+        images: The share of images, which are independent, and its interval (Clopper and Pearson's).
+        people: The share of people's cells, and its interval (jackknife over people).
+        difference: Images less people, and its interval.
+    """
+
+    images: tuple[float, Interval]
+    people: tuple[float, Interval]
+    difference: tuple[float, Interval]
+
+
+def compare_shares(
+    images: NDArray[np.bool_], cells: NDArray[np.bool_], people: NDArray[np.str_], confidence: float
+) -> Shares:
+    """Of how many of independent images, and of people's cells, something holds; also where it holds of none or all.
+
+    Args:
+        images: Whether it does, (N,).
+        cells: Whether it does, (M,).
+        people: Whose each cell is, (M,).
+        confidence: Of the intervals.
+    """
+    value = float(images.mean())
+    exact = binomtest(int(images.sum()), len(images)).proportion_ci(confidence)
+    of_value = Interval(float(exact.low), float(exact.high))
+
+    def share(weights: NDArray[np.float64]) -> dict[str, float]:
+        return {"share": float(weights @ cells / weights.sum())}
+
+    jackknife = Jackknife(share, people, confidence)
+    floor, of_floor = jackknife.values["share"], jackknife.share("share", np.ones(len(cells), bool))
+    of_difference = difference_interval(value, of_value, floor, of_floor)
+    return Shares((value, of_value), (floor, of_floor), (value - floor, of_difference))

@@ -9,11 +9,13 @@ from malaria_diffusion.pipelines.ablation.nodes import (
     plan_ablation,
     train_ablation,
 )
+from malaria_diffusion.pipelines.steps import in_box
 
 
 def create_pipeline() -> Pipeline:
     """ablation: cells in; a table of all trainings, the paper's claims judged by it, and Figure 9 out."""
-    return Pipeline(
+    return in_box(
+        "ablation",
         [
             Node(
                 plan_ablation,
@@ -67,6 +69,4 @@ def create_pipeline() -> Pipeline:
             ),
         ],
         tags="ablation",
-        namespace="ablation",
-        prefix_datasets_with_namespace=False,
     )

@@ -3,13 +3,14 @@
 from kedro.pipeline import Node, Pipeline
 
 from malaria_diffusion.pipelines.data_processing.nodes import prepare_cells
-from malaria_diffusion.pipelines.steps import nodes
+from malaria_diffusion.pipelines.steps import in_box, nodes
 from malaria_diffusion.report.sections.cells.steps import STEPS
 
 
 def create_pipeline() -> Pipeline:
     """data_processing: raw_cells in; cells, rejected_cells and Figure 0 out."""
-    return Pipeline(
+    return in_box(
+        "data_processing",
         [
             Node(
                 prepare_cells,
@@ -20,6 +21,4 @@ def create_pipeline() -> Pipeline:
             *nodes(STEPS),
         ],
         tags="data_processing",
-        namespace="data_processing",
-        prefix_datasets_with_namespace=False,
     )

@@ -8,7 +8,7 @@ from malaria_diffusion.pipelines.diffusion.nodes import (
     sample_cells,
     write_images,
 )
-from malaria_diffusion.pipelines.steps import nodes
+from malaria_diffusion.pipelines.steps import in_box, nodes
 from malaria_diffusion.report.sections.diffusion.steps import STEPS
 from malaria_diffusion.study.training import export_ddpm, plan_training, train_ddpm
 
@@ -18,7 +18,8 @@ def create_pipeline() -> Pipeline:
 
     The tag `sample` generates from the stored model without training.
     """
-    return Pipeline(
+    return in_box(
+        "diffusion",
         [
             Node(
                 plan_training,
@@ -74,6 +75,4 @@ def create_pipeline() -> Pipeline:
             *nodes(STEPS),
         ],
         tags="diffusion",
-        namespace="diffusion",
-        prefix_datasets_with_namespace=False,
     )

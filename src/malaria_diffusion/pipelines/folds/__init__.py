@@ -13,13 +13,14 @@ from malaria_diffusion.pipelines.folds.nodes import (
     measure_people,
     measure_protocols,
 )
-from malaria_diffusion.pipelines.steps import nodes
+from malaria_diffusion.pipelines.steps import in_box, nodes
 from malaria_diffusion.questions.comparison import PLAN
 
 
 def create_pipeline() -> Pipeline:
     """folds: cells in; the classifier by every protocol, its worst people, and labels to look at again out."""
-    return Pipeline(
+    return in_box(
+        "folds",
         [
             *nodes([PLAN]),
             Node(
@@ -96,6 +97,4 @@ def create_pipeline() -> Pipeline:
             ),
         ],
         tags="folds",
-        namespace="folds",
-        prefix_datasets_with_namespace=False,
     )

@@ -3,11 +3,13 @@
 from kedro.pipeline import Node, Pipeline
 
 from malaria_diffusion.pipelines.gate.nodes import judge_models, refuse_models
+from malaria_diffusion.pipelines.steps import in_box
 
 
 def create_pipeline() -> Pipeline:
     """gate: summaries of runs in; a table of rules out, and an error where one is broken."""
-    return Pipeline(
+    return in_box(
+        "gate",
         [
             Node(
                 judge_models,
@@ -18,6 +20,4 @@ def create_pipeline() -> Pipeline:
             Node(refuse_models, inputs="gate_table", outputs=None, name="refuse_models"),
         ],
         tags="gate",
-        namespace="gate",
-        prefix_datasets_with_namespace=False,
     )

@@ -15,6 +15,7 @@ from malaria_diffusion.pipelines.generative.nodes import (
     measure_low_data,
     measure_shift,
 )
+from malaria_diffusion.pipelines.steps import in_box
 
 SETTINGS = "params:generative"
 COMPARISON = "params:validation.comparison"
@@ -22,7 +23,8 @@ COMPARISON = "params:validation.comparison"
 
 def create_pipeline() -> Pipeline:
     """generative: the stored DDPM, YOLOv8 and the cells in; what each says, of usual and unusual cells, out."""
-    return Pipeline(
+    return in_box(
+        "generative",
         [
             Node(
                 fit_classifier,
@@ -86,14 +88,13 @@ def create_pipeline() -> Pipeline:
             ),
         ],
         tags="generative",
-        namespace="generative",
-        prefix_datasets_with_namespace=False,
     )
 
 
 def create_low_data_pipeline() -> Pipeline:
     """generative_low_data: the cells and the settings of the DDPM in; both classifiers trained on few people out."""
-    return Pipeline(
+    return in_box(
+        "generative_low_data",
         [
             Node(
                 measure_low_data,
@@ -103,6 +104,4 @@ def create_low_data_pipeline() -> Pipeline:
             )
         ],
         tags="generative_low_data",
-        namespace="generative_low_data",
-        prefix_datasets_with_namespace=False,
     )

@@ -3,11 +3,13 @@
 from kedro.pipeline import Node, Pipeline
 
 from malaria_diffusion.pipelines.guidance.nodes import compare_guidance_scales
+from malaria_diffusion.pipelines.steps import in_box
 
 
 def create_pipeline() -> Pipeline:
     """guidance: the stored DDPM and the cells in; distance and recall at each scale out."""
-    return Pipeline(
+    return in_box(
+        "guidance",
         [
             Node(
                 compare_guidance_scales,
@@ -22,6 +24,4 @@ def create_pipeline() -> Pipeline:
             )
         ],
         tags="guidance",
-        namespace="guidance",
-        prefix_datasets_with_namespace=False,
     )

@@ -3,11 +3,13 @@
 from kedro.pipeline import Node, Pipeline
 
 from malaria_diffusion.pipelines.phantom.nodes import draw_phantom_cells
+from malaria_diffusion.pipelines.steps import in_box
 
 
 def create_pipeline() -> Pipeline:
     """phantom: parameters in, an archive in NLM's layout out."""
-    return Pipeline(
+    return in_box(
+        "phantom",
         [
             Node(
                 draw_phantom_cells,
@@ -16,6 +18,4 @@ def create_pipeline() -> Pipeline:
                 name="draw_phantom_cells",
             )
         ],
-        namespace="phantom",
-        prefix_datasets_with_namespace=False,
     )

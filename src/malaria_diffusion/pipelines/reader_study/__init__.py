@@ -3,11 +3,13 @@
 from kedro.pipeline import Node, Pipeline
 
 from malaria_diffusion.pipelines.reader_study.nodes import draw_readers, judge_readers, make_sheet
+from malaria_diffusion.pipelines.steps import in_box
 
 
 def create_pipeline() -> Pipeline:
     """reader_study: cells in, a sheet and its key out (tag make); answers in, scores out (tag score)."""
-    return Pipeline(
+    return in_box(
+        "reader_study",
         [
             Node(
                 make_sheet,
@@ -32,6 +34,4 @@ def create_pipeline() -> Pipeline:
             ),
         ],
         tags="reader_study",
-        namespace="reader_study",
-        prefix_datasets_with_namespace=False,
     )

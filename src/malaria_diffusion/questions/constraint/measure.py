@@ -14,11 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
-from malaria_diffusion.statistics.bootstrap import Interval
 from malaria_diffusion.statistics.comparison import compared_groups
-from malaria_diffusion.statistics.jackknife import Jackknife, difference_interval
+from malaria_diffusion.statistics.jackknife import compare_shares
 
 TAIL = 0.005  # of training people's cells, beyond each limit
 ANY = "any"
@@ -131,16 +129,9 @@ def _found(beyond: pd.DataFrame, name: str) -> NDArray[np.bool_]:
 def _compared(
     real: NDArray[np.bool_], people: NDArray[np.str_], synthetic: NDArray[np.bool_], confidence: float
 ) -> dict[str, Any]:
-    value = float(synthetic.mean())
-    exact = binomtest(int(synthetic.sum()), len(synthetic)).proportion_ci(confidence)
-    of_value = Interval(float(exact.low), float(exact.high))
-
-    def share(weights: NDArray[np.float64]) -> dict[str, float]:
-        return {"share": float(weights @ real / weights.sum())}
-
-    jackknife = Jackknife(share, people, confidence)
-    floor, of_floor = jackknife.values["share"], jackknife.share("share", np.ones(len(real), bool))
-    low, high = difference_interval(value, of_value, floor, of_floor)
+    (value, of_value), (floor, of_floor), (difference, of_difference) = compare_shares(
+        synthetic, real, people, confidence
+    )
     return {
         "value": value,
         "low": of_value.low,
@@ -148,7 +139,7 @@ def _compared(
         "floor": floor,
         "floor_low": of_floor.low,
         "floor_high": of_floor.high,
-        "difference": value - floor,
-        "difference_low": low,
-        "difference_high": high,
+        "difference": difference,
+        "difference_low": of_difference.low,
+        "difference_high": of_difference.high,
     }

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.stats import binomtest
 
-from malaria_diffusion.statistics.bootstrap import Bootstrap, Interval
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.comparison import compared_groups
-from malaria_diffusion.statistics.jackknife import Jackknife, difference_interval
+from malaria_diffusion.statistics.jackknife import compare_shares
 
 # by which the rate of synthetic cells recognised as intended may differ from that of real ones, chosen before the data
 TOLERANCE = 0.05
@@ -41,8 +39,9 @@ def recognised_as_intended(real: pd.DataFrame, synthetic: pd.DataFrame, bootstra
         rates = {"real": float((own["label"] == own["predicted"]).mean()), "synthetic": float(right.mean())}
         difference = rates["synthetic"] - rates["real"]
         if {0.0, 1.0} & set(rates.values()):  # a bootstrap of what never varies has no width
-            low, high = _exactly(own, right, bootstrap.confidence)
-            below, above = _exactly(own, right, 2 * bootstrap.confidence - 1)
+            sides = (right, (own["label"] == own["predicted"]).to_numpy(), own["person"].to_numpy(dtype=str))
+            low, high = compare_shares(*sides, bootstrap.confidence).difference[1]
+            below, above = compare_shares(*sides, 2 * bootstrap.confidence - 1).difference[1]
         else:
             low, high = bootstrap.interval(drawn)
             below, above = np.quantile(drawn, [1 - bootstrap.confidence, bootstrap.confidence])
@@ -51,18 +50,3 @@ def recognised_as_intended(real: pd.DataFrame, synthetic: pd.DataFrame, bootstra
             verdict = "as real"
         rows.append({"group": group} | rates | {"difference": difference, "low": low, "high": high, "verdict": verdict})
     return pd.DataFrame(rows)
-
-
-def _exactly(real: pd.DataFrame, right: NDArray[np.bool_], confidence: float) -> Interval:
-    """Of the difference, from Clopper and Pearson's interval of the images and the jackknife over people."""
-    as_they_are = (real["label"] == real["predicted"]).to_numpy()
-
-    def share(weights: NDArray[np.float64]) -> dict[str, float]:
-        return {"share": float(weights @ as_they_are / weights.sum())}
-
-    people = Jackknife(share, real["person"].to_numpy(dtype=str), confidence)
-    exact = binomtest(int(right.sum()), len(right)).proportion_ci(confidence)
-    of_real = people.share("share", np.ones(len(real), bool))
-    return difference_interval(
-        float(right.mean()), Interval(float(exact.low), float(exact.high)), people.values["share"], of_real
-    )
