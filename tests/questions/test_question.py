@@ -9,7 +9,8 @@ from kedro.io import DataCatalog
 
 from malaria_diffusion import questions
 from malaria_diffusion.pipelines import validation
-from malaria_diffusion.report.contents import definitions, sections
+from malaria_diffusion.questions.question import Question
+from malaria_diffusion.report.contents import definitions, headlines, sections
 from malaria_diffusion.settings import CONFIG_LOADER_ARGS
 
 from ..projects import ROOT
@@ -131,6 +132,18 @@ def test_questions_have_names_and_places_of_their_own():
     assert len(terms) == len(set(terms))
     figures = [figure for one in asked for figure in one.figures]
     assert len(figures) == len(set(figures))
+
+
+def test_what_is_asked_has_one_primary_endpoint_and_all_else_is_exploratory():
+    asked = {section.name: section.primary for section in sections() if section.headlines is not Question.headlines}
+    assert None not in asked.values()
+    lines = headlines(made())
+    assert [name for name, line in lines.items() if line["endpoint"] == "primary"] == list(asked.values())
+    exploratory = [line["what"] for line in lines.values() if line["endpoint"] == "exploratory"]
+    assert len(exploratory) == 5
+    text = Page(rendered()).text
+    assert all(f"Primary endpoint : {lines[name]['what']}. Everything else" in text for name in asked.values())
+    assert not any(f"Primary endpoint : {what}" in text for what in exploratory)
 
 
 def test_every_step_is_taken_from_what_others_make_or_the_study_gives():

@@ -91,6 +91,10 @@ class Question:
         definitions: Of its terms, by what links to them.
         rules: How its claims are judged, by what they are about.
         headlines: Its numbers with what they rest on, by name.
+        primary: The headline that answers it, chosen before the data; whatever else is measured is exploratory. None
+            for what asks nothing.
+        about_model: Whether its headlines judge the diffusion model, and so stand on the model's card; else they are
+            about the classifier or the study.
         claims: What the paper claims of it; given the results and all headlines.
         context: What else its section is filled with; given the results.
     """
@@ -105,6 +109,8 @@ class Question:
     definitions: Mapping[str, Definition] = field(default_factory=dict)
     rules: Mapping[str, str] = field(default_factory=dict)
     headlines: Callable[[Results], dict[str, Headline]] = lambda results: {}
+    primary: str | None = None
+    about_model: bool = False
     claims: Callable[[Results, Mapping[str, Headline]], list[Claim]] = lambda results, headlines: []
     context: Callable[[Results], dict[str, Any]] = lambda results: {}
 

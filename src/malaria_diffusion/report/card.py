@@ -15,23 +15,6 @@ from malaria_diffusion.diffusion.card import TASK, Evaluation, model_card
 from malaria_diffusion.diffusion.lineage import Lineage
 from malaria_diffusion.questions.text import MISSING, interval, number, percent
 
-# the headlines that are about synthetic cells; the others are about the classifier and the study
-ABOUT_THE_MODEL = (
-    "recognised",
-    "fidelity",
-    "constraint",
-    "diversity",
-    "intensities",
-    "descriptors",
-    "associations",
-    "acquisition",
-    "novelty",
-    "copies",
-    "membership",
-    "utility",
-    "bound",
-)
-
 
 def evaluated_card(lineage: Lineage, weights: int, summary: dict[str, Any]) -> str:
     """`model_card` with the summary's headlines about synthetic cells.
@@ -50,7 +33,7 @@ def evaluated_card(lineage: Lineage, weights: int, summary: dict[str, Any]) -> s
 
 def _evaluation(summary: dict[str, Any]) -> Evaluation:
     dataset, lines = summary["dataset"], summary["headlines"]
-    about = {name: lines[name] for name in ABOUT_THE_MODEL if name in lines}
+    about = {name: line for name, line in lines.items() if line["about"] == "synthetic images"}
     text = fill(
         "evaluation.md",
         dataset=dataset,

@@ -17,6 +17,11 @@ DEFINITIONS = {
         "The numbers in brackets. People are left out in turn (classifier) or drawn again (all else), as cells "
         "of one person are alike; of synthetic cells, images. They hold for this split and these trainings.",
     ),
+    "primary": Definition(
+        "Primary endpoint",
+        "The one number that answers a question, written down before the data were looked at. Among the many others "
+        "some stand out by chance alone: they raise questions and settle none.",
+    ),
     "real": Definition(
         "Real", "Cells that trained neither the diffusion model nor the classifier, of people held out."
     ),
@@ -72,6 +77,15 @@ def headlines(results: Results) -> dict[str, Headline]:
 
     Returns:
         By name: what (the number is), value, low, high, rests_on, and floor where there is one; or only what and
-        reason, where nothing could be measured.
+        reason, where nothing could be measured. And endpoint ("primary" or "exploratory") and about ("synthetic
+        images" or "the study").
     """
-    return {name: line for section in answered(results) for name, line in section.headlines(results).items()}
+    return {
+        name: line
+        | {
+            "endpoint": "primary" if name == section.primary else "exploratory",
+            "about": "synthetic images" if section.about_model else "the study",
+        }
+        for section in answered(results)
+        for name, line in section.headlines(results).items()
+    }

@@ -78,5 +78,7 @@ QUESTION = Question(
     figures=("figure_acquisition",),
     definitions=DEFINITIONS,
     headlines=headlines,
+    primary="acquisition",
+    about_model=True,
     claims=claims,
 )

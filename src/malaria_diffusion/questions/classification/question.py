@@ -127,6 +127,7 @@ QUESTION = Question(
     definitions=DEFINITIONS,
     rules=RULES,
     headlines=headlines,
+    primary="accuracy",
     claims=claims,
     context=context,
 )

@@ -39,4 +39,6 @@ QUESTION = Question(
         )
     },
     headlines=headlines,
+    primary="constraint",
+    about_model=True,
 )

@@ -80,4 +80,6 @@ QUESTION = Question(
     definitions=DEFINITIONS,
     claims=claims,
     headlines=headlines,
+    primary="descriptors",
+    about_model=True,
 )

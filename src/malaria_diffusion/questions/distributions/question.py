@@ -113,5 +113,7 @@ QUESTION = Question(
     definitions=DEFINITIONS,
     rules=RULES,
     headlines=headlines,
+    primary="intensities",
+    about_model=True,
     claims=claims,
 )

@@ -76,6 +76,7 @@ QUESTION = Question(
     figures=("figure_explanations",),
     definitions=DEFINITIONS,
     headlines=headlines,
+    primary="explanations",
     claims=claims,
     context=lambda results: {"masker": MASKER},
 )

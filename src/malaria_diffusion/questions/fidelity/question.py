@@ -110,6 +110,8 @@ QUESTION = Question(
     definitions=DEFINITIONS,
     rules=RULES,
     headlines=headlines,
+    primary="fidelity",
+    about_model=True,
     claims=claims,
     context=lambda results: {"worse": worse_than_floor(results["fidelity_metrics"])},
 )

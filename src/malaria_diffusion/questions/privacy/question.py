@@ -148,5 +148,7 @@ QUESTION = Question(
     definitions=DEFINITIONS,
     rules=RULES,
     headlines=headlines,
+    primary="membership",
+    about_model=True,
     claims=claims,
 )

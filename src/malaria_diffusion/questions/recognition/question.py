@@ -42,4 +42,6 @@ QUESTION = Question(
     results=("recognised",),
     definitions=DEFINITIONS,
     headlines=headlines,
+    primary="recognised",
+    about_model=True,
 )

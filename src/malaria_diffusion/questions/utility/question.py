@@ -138,5 +138,7 @@ QUESTION = Question(
     definitions=DEFINITIONS,
     rules=RULES,
     headlines=headlines,
+    primary="utility",
+    about_model=True,
     claims=claims,
 )

@@ -45,4 +45,6 @@ QUESTION = Question(
     figures=("figure_1_process", "figure_2_synthetic", "figure_7_training_loss", "figure_8_bound"),
     definitions=DEFINITIONS,
     headlines=headlines,
+    primary="bound",
+    about_model=True,
 )

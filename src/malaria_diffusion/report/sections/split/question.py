@@ -89,6 +89,7 @@ QUESTION = Question(
     definitions=DEFINITIONS,
     rules=RULES,
     headlines=headlines,
+    primary="protocols",
     claims=claims,
     context=context,
 )

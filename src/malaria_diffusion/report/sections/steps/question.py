@@ -85,6 +85,7 @@ QUESTION = Question(
     results=("ablation_claims",),
     rules=RULES,
     headlines=headlines,
+    primary="steps",
     claims=claims,
     context=context,
 )
