@@ -1,6 +1,8 @@
 """What arms hold, and what they are worth: nested people, equal parts, paired gains."""
 
 import itertools
+import pickle
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +19,7 @@ from malaria_diffusion.diffusion.config import (
 )
 from malaria_diffusion.diffusion.training.checkpoint import CheckpointError
 from malaria_diffusion.diffusion.training.data import TrainingData
-from malaria_diffusion.errors import UserError
+from malaria_diffusion.errors import Remedy, UserError
 from malaria_diffusion.questions.utility import measure as utility
 from malaria_diffusion.questions.utility import small_ddpm
 from malaria_diffusion.questions.utility.config import Arm, UtilityParameters
@@ -25,7 +27,7 @@ from malaria_diffusion.questions.utility.measure import EPOCHS, cells_shown, cro
 from malaria_diffusion.questions.utility.small_ddpm import cells_of_small_ddpm, small_training
 from malaria_diffusion.questions.utility.trials import Trial, part_of_each, rows_of_share, training_set, trials
 
-from ..toys import toy, toy_training
+from ..toys import toy_training
 
 
 def people(infected=20, healthy=10, cells=10):
@@ -324,6 +326,15 @@ def test_steps_are_equal_whatever_is_given():
     assert cells_shown(43, CLASSIFIER) / EPOCHS % CLASSIFIER.batch_size == 0
 
 
+def test_a_trial_may_run_in_another_process():
+    asked = (Trial(Arm.REAL, 1.0, 3, 300), training_set(source(20, 1), NOTHING, source(5, 2), 16, 1.0, 0))
+    trial, given, recipe = pickle.loads(pickle.dumps((*asked, Recipe(CLASSIFIER, Path("here")))))
+    assert (trial, recipe.parameters, recipe.folder) == (asked[0], CLASSIFIER, Path("here"))
+    assert np.array_equal(given.cells, asked[1].cells)
+    error = pickle.loads(pickle.dumps(UserError("too few", Remedy.DATA)))
+    assert (str(error), error.remedy) == ("too few", Remedy.DATA)
+
+
 def test_a_judged_trial_is_not_judged_again(tmp_path, monkeypatch):
     trained, asked = [], []
 
@@ -338,21 +349,19 @@ def test_a_judged_trial_is_not_judged_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr(utility, "train_classifier", train)
     monkeypatch.setattr(utility, "predict", predict)
-    table = people().assign(smear="")
-    cells = np.zeros((len(table), 3, 8, 8), np.uint8)
     given = training_set(source(20, 1), NOTHING, source(5, 2), 16, 1.0, 0)
 
-    def run(table):
-        trial = Trial(Arm.REAL, 1.0, 3, 300)
-        return run_trial(trial, given, toy(cells, table), "ill", Recipe(CLASSIFIER, tmp_path))
+    def run(test):
+        return run_trial(Trial(Arm.REAL, 1.0, 3, 300), given, ["well", "ill"], test, Recipe(CLASSIFIER, tmp_path))
 
-    first, again = run(table), run(table)
-    pd.testing.assert_frame_equal(first, again)
-    assert asked == [(table["split"] == "test").sum()]
+    some, others = np.zeros((12, 3, 8, 8), np.uint8), np.ones((7, 3, 8, 8), np.uint8)
+    first, again = run(some), run(some)
+    assert np.array_equal(first, again)
+    assert asked == [12]
     assert (trained[0].epochs, trained[0].seed, trained[0].warmup_epochs) == (EPOCHS, 3, 1)
     assert (trained[0].flips, trained[0].colour, trained[0].kept_epoch) == (True, 0.1, "last")
-    run(table.assign(split=np.where(table["split"] == "test", "val", "test")))  # other people test
-    assert asked[1:] == [(table["split"] != "test").sum()]
+    assert run(others).shape == (7, 2)
+    assert asked == [12, 7]
 
 
 TRAINING = toy_training(epochs=8, batch_size=16, decay_epochs=8, quality_epochs=2, quality_images=200)

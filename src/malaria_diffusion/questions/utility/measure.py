@@ -10,13 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.classifier.config import ClassifierParameters, Recipe
 from malaria_diffusion.classifier.data import ClassifierData
-from malaria_diffusion.classifier.metrics import prediction_table
 from malaria_diffusion.classifier.predictor import predict
 from malaria_diffusion.classifier.trainer import train_classifier
-from malaria_diffusion.files import whole
+from malaria_diffusion.files import whole, write_array
 from malaria_diffusion.questions.utility.config import Arm
 from malaria_diffusion.questions.utility.trials import TrainingSet, Trial
 from malaria_diffusion.statistics.bootstrap import Interval
@@ -32,25 +30,21 @@ def cells_shown(steps: int, parameters: ClassifierParameters) -> int:
 
 
 def run_trial(
-    trial: Trial,
-    given: TrainingSet,
-    cells: Cells,
-    positive_class: str | None,
-    recipe: Recipe,
-) -> pd.DataFrame:
-    """Train one classifier and judge the test cells; what is trained and judged already is read.
+    trial: Trial, given: TrainingSet, class_names: list[str], test: NDArray[np.uint8], recipe: Recipe
+) -> NDArray[np.float32]:
+    """Train one classifier and ask it about the test cells; what is trained and answered already is read.
 
     Args:
         trial: Which.
         given: What it is trained on.
-        cells: Of the study; those of the test people are judged.
-        positive_class: See `prediction_table`.
+        class_names: In the order of the class indices.
+        test: Cells of people nobody trained on, uint8, (N, 3, S, S).
         recipe: As of the validation's classifier, but for its epochs and seed, mirrorings and turns and tints, which
             all arms have, and the epoch that is kept: the last, as people whom a hospital has not cannot choose. The
             same initial weights in every arm; without any they are drawn from the trial's seed.
 
     Returns:
-        See `prediction_table`.
+        Class probabilities, (N, classes).
     """
     parameters = recipe.parameters
     parameters = parameters.model_copy(
@@ -63,21 +57,20 @@ def run_trial(
             "kept_epoch": "last",
         }
     )
-    rows, names = given.train_rows, cells.class_names
+    rows = given.train_rows
     checkpoint, _ = train_classifier(
-        ClassifierData(given.cells, given.labels, names, rows, given.val_rows, len(rows) // EPOCHS),
+        ClassifierData(given.cells, given.labels, class_names, rows, given.val_rows, len(rows) // EPOCHS),
         *recipe._replace(parameters=parameters),
     )
-    test = cells.part("test")
-    asked = test.table[["label", "sha256"]].to_csv() + f"{cells.class_names} {positive_class} {checkpoint.stem}"
-    judged = checkpoint.parents[1] / f"judged-{hashlib.sha256(asked.encode()).hexdigest()[:16]}.parquet"
-    if judged.exists():
-        return pd.read_parquet(judged)
-    probabilities = predict(checkpoint, test.pixels, device=parameters.device)
-    predictions = prediction_table(test, probabilities, cells.class_names, positive_class)
-    with whole(judged) as beside:
-        predictions.to_parquet(beside)
-    return predictions
+    asked = hashlib.sha256(np.ascontiguousarray(test)).hexdigest()[:16]
+    answers = checkpoint.parents[1] / f"{checkpoint.stem}-{asked}.npy"
+    if answers.exists():
+        known: NDArray[np.float32] = np.load(answers)
+        return known
+    probabilities = predict(checkpoint, test, device=parameters.device)
+    with whole(answers) as beside:
+        write_array(beside, probabilities)
+    return probabilities
 
 
 def utility_table(
@@ -90,7 +83,7 @@ def utility_table(
     Student's t by Satterthwaite's degrees of freedom. Of fewer than ten seeds none is stated: NaN.
 
     Args:
-        results: Of every trial, see `run_trial`; all judge the same cells.
+        results: Of every trial what it says of the test cells, see `prediction_table`.
         given: What each was trained on.
         confidence: Of the intervals.
 

@@ -1,6 +1,6 @@
 """What synthetic cells are worth to a classifier."""
 
-import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from tqdm.auto import tqdm
 
 from malaria_diffusion.classifier.config import ClassifierParameters, Recipe
+from malaria_diffusion.classifier.metrics import prediction_table
 from malaria_diffusion.classifier.trainer import resolve_weights
+from malaria_diffusion.compute.pool import one_thread_each, threads_for
 from malaria_diffusion.diffusion.config import SamplingParameters
 from malaria_diffusion.diffusion.lineage import Lineage
 from malaria_diffusion.observer import observer
@@ -29,8 +32,6 @@ from malaria_diffusion.questions.utility.trials import (
 from malaria_diffusion.statistics.comparison import Comparison
 from malaria_diffusion.statistics.config import ComparisonParameters
 
-logger = logging.getLogger(__name__)
-
 
 def measure_utility(
     comparison: Comparison,
@@ -41,17 +42,27 @@ def measure_utility(
     workspace: Path,
 ) -> pd.DataFrame:
     """Train and judge every classifier of the study that is not trained and judged yet."""
-    cells = comparison.study
-    weights = resolve_weights(classifier.weights, workspace)
+    cells, test = comparison.study, comparison.study.part("test")
+    recipe = Recipe(classifier, workspace / "utility" / "classifiers", resolve_weights(classifier.weights, workspace))
     listed, results, given = trials(utility), {}, {}
-    for number, trial in enumerate(listed, 1):
-        logger.info("utility %d of %d: %s", number, len(listed), trial)
-        with observer().child_run(str(trial), trial._asdict() | {"arm": trial.arm.value}) as child:
-            given[trial] = _given(trial, comparison, sampling, classifier, utility, workspace)
-            folder, positive = workspace / "utility" / "classifiers", parameters.positive_class
-            results[trial] = run_trial(trial, given[trial], cells, positive, Recipe(classifier, folder, weights))
-            child.log_metrics({"utility": _measured(given[trial], results[trial])})
-        given[trial] = given[trial]._replace(cells=cells.pixels[:0])  # its pixels are not needed any more
+    for trial in listed:
+        if trial.arm is Arm.AUGMENTATION:  # it takes all threads, so before the others have them
+            _generate_from(trial, comparison, sampling, utility, workspace)
+
+    def calls() -> Iterator[tuple[Any, ...]]:
+        pixels = test.pixels
+        for trial in listed:
+            it_has = _given(trial, comparison, sampling, classifier, utility, workspace)
+            given[trial] = it_has._replace(cells=it_has.cells[:0])  # pixels are not needed any more
+            yield trial, it_has, cells.class_names, pixels, recipe
+
+    answered = one_thread_each(run_trial, calls(), threads_for(classifier.device))
+    with tqdm(total=len(listed), desc="utility", unit="classifier") as bar:
+        for trial, probabilities in zip(listed, answered, strict=True):
+            results[trial] = prediction_table(test, probabilities, cells.class_names, parameters.positive_class)
+            with observer().child_run(str(trial), trial._asdict() | {"arm": trial.arm.value}) as child:
+                child.log_metrics({"utility": _measured(given[trial], results[trial])})
+            bar.update()
     table = utility_table(results, given, parameters.confidence)
     for row in table.to_dict("records"):
         measured = {name: row[name] for name in ("accuracy", "low", "high") if np.isfinite(row[name])}
@@ -94,27 +105,22 @@ def _given(
         case Arm.SYNTHETIC:
             real = none
         case Arm.AUGMENTATION:
-            images = _generate_from(rows, comparison, sampling, utility, trial.seed, workspace)
+            images = _generate_from(trial, comparison, sampling, utility, workspace)
             synthetic = (images, generated.classes)
     val, shown = cells.part("val"), cells_shown(trial.steps, classifier)
     return training_set(real, synthetic, (val.pixels, val.classes), shown, utility.synthetic_per_real, trial.seed)
 
 
 def _generate_from(
-    rows: NDArray[np.int64],
-    comparison: Comparison,
-    sampling: SamplingParameters,
-    utility: UtilityParameters,
-    seed: int,
-    workspace: Path,
+    trial: Trial, comparison: Comparison, sampling: SamplingParameters, utility: UtilityParameters, workspace: Path
 ) -> NDArray[np.uint8]:
-    """As many cells as there are synthetic ones, of a DDPM as theirs but trained on these rows of the cells alone."""
+    """As many cells as there are synthetic ones, of a DDPM as theirs but trained on the trial's real cells alone."""
     from malaria_diffusion.questions.utility.small_ddpm import cells_of_small_ddpm, data_of_rows, small_training
 
     cells, like = comparison.study, comparison.generated
-    lineage = Lineage.model_validate(like.lineage)
+    lineage, rows = Lineage.model_validate(like.lineage), rows_of_share(cells.table, trial.share, trial.seed)
     data = data_of_rows(cells, rows)
-    training = small_training(lineage.training, len(rows), utility.ddpm_images, data.num_classes, seed)
+    training = small_training(lineage.training, len(rows), utility.ddpm_images, data.num_classes, trial.seed)
     folder = workspace / "utility" / "ddpm"
     return cells_of_small_ddpm(data, lineage, training, sampling, like.classes, folder)
 

@@ -87,5 +87,5 @@ class FewPeople:
         )
         trial = Trial(Arm.REAL, share, low_data.seed, low_data.steps)
         recipe = Recipe(self.yolo, self.folder / "yolo", self.weights)
-        predictions = run_trial(trial, given, self.cells, self.comparison.positive_class, recipe)
-        return predictions[predictions["row"].isin(test.places)]
+        probabilities = run_trial(trial, given, self.cells.class_names, test.pixels, recipe)
+        return prediction_table(test, probabilities, self.cells.class_names, self.comparison.positive_class)
