@@ -34,7 +34,7 @@ def repeated_folders(table: pd.DataFrame) -> tuple[list[str], list[str]]:
     Returns:
         Names of the former and of the latter, sorted; both empty where there are none.
     """
-    parents = table["path"].str.split("/").str[-3].fillna("")
+    parents = table["path"].str.split("/").str[-3].astype(object).fillna("")
     within = table["label"].groupby(parents).agg(set)
     common = set.intersection(*within)
     return (sorted(common), sorted(within.index)) if len(within) > 1 and common else ([], [])

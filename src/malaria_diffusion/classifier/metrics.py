@@ -32,7 +32,7 @@ def prediction_table(
         One row a cell: label, person and smear (empty where unknown), row (in the whole set), predicted, probability
         (of the positive class, without one of the cell's own) and confidence (of the predicted one).
     """
-    chosen = cells.table.reindex(columns=["label", "person", "smear"]).fillna("")
+    chosen = cells.table.reindex(columns=["label", "person", "smear"], fill_value="").fillna("")
     asked = chosen["label"] if positive_class is None else pd.Series(positive_class, chosen.index)
     column = asked.map(list(class_names).index).to_numpy(dtype=int)
     return chosen.assign(
