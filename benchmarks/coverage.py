@@ -22,16 +22,19 @@ from scipy.stats import binomtest, norm
 from tqdm.auto import tqdm
 
 from malaria_diffusion.classifier.metrics import classification_metrics
+from malaria_diffusion.questions.acquisition.auc import Groups, auc_interval, scores_of_others
 from malaria_diffusion.questions.distributions.measure import alike, effect_sizes
 from malaria_diffusion.questions.fidelity.measure import kernel_distances, resampled
+from malaria_diffusion.questions.fidelity.neighbours import Owned, Scored, left_out_scores, scored
 from malaria_diffusion.questions.utility.measure import crossed_interval
-from malaria_diffusion.statistics.bootstrap import Bootstrap
+from malaria_diffusion.statistics.bootstrap import Bootstrap, Interval
 from malaria_diffusion.statistics.config import ComparisonParameters
 from malaria_diffusion.statistics.kernel_distance import capped
 from malaria_diffusion.studies.reader.key import Key, SealedCell
 from malaria_diffusion.studies.reader.score import score_readers
 
 PEOPLE = (35, 15)
+OTHERS = {35: 108, 15: 48}  # training people of the floor, by unseen ones
 MARGIN = ComparisonParameters.model_fields["margin"].default
 DIMENSIONS, CELLS, BINS = 64, 1000, 64
 CORRELATION = 0.09  # of the features of a person's cells, as the NLM cells have
@@ -98,6 +101,76 @@ def of_kernel_distance(trials: int, rng: np.random.Generator) -> list[dict[str, 
             distances.append(drawn[0])
             held.append(low <= 0 <= high)
         rows.append({"what": "kernel distance", "people": people, "mean": np.mean(distances), "holds": np.mean(held)})
+    return rows
+
+
+def of_people(rng: np.random.Generator, people: int, cells: int) -> Owned:
+    """Features of so many people's cells."""
+    owner = sizes(rng, people, cells)
+    centres = np.sqrt(CORRELATION) * rng.normal(size=(people, DIMENSIONS))
+    return Owned(capped(centres[owner] + np.sqrt(1 - CORRELATION) * rng.normal(size=(cells, DIMENSIONS))), owner)
+
+
+def of_neighbour_scores(trials: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """How often intervals of precision to coverage hold what these are on average over new people and images, and how
+    often a generator is called worse than the floor by them. The truth is the mean over the trials.
+    """
+    generators: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+        "perfect": lambda drawn: drawn,
+        "half the variance": lambda drawn: np.sqrt(0.5) * drawn,
+        "shifted by half a person's deviation": lambda drawn: drawn + np.sqrt(CORRELATION) / 2,
+    }
+    rows = []
+    for people, cells in itertools.product(PEOPLE, (CELLS, CELLS // 2)):
+        found: dict[tuple[str, str], list[Scored]] = {}
+        for _ in tqdm(range(trials), f"{people} people, {cells} cells"):
+            real = of_people(rng, people, cells)
+            floor = left_out_scores(real, of_people(rng, OTHERS[people], cells))
+            for name, made in generators.items():
+                images = Owned(capped(made(rng.normal(size=(cells, DIMENSIONS)))), np.arange(cells))
+                for score, one in scored(left_out_scores(real, images), floor, 0.95).items():
+                    found.setdefault((score, name), []).append(one)
+        for (score, name), all_trials in found.items():
+            row: dict[str, Any] = {"what": f"{score}, {name}", "people": people, "cells": cells}
+            for part in ("value", "floor", "difference"):
+                values, intervals = zip(*(getattr(one, part) for one in all_trials), strict=True)
+                low, high = np.array(intervals).T
+                truth = np.mean(values)
+                row |= {part: truth, f"{part} holds": np.mean((low <= truth) & (truth <= high))}
+            rows.append(row | {"worse than floor": np.mean([one.difference[1].high < 0 for one in all_trials])})
+    return rows
+
+
+def of_factors(trials: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """How often intervals of a factor's AUC hold what it is on average over new people, and lie above one half.
+
+    For one factor and for all four; in deviations, of positive cells from others and of synthetic ones from real. The
+    truth is the mean over the trials, which is about one half without effect.
+    """
+    rows = []
+    for people, (factors, effect) in itertools.product(PEOPLE, itertools.product((1, 4), (0.0, 0.7))):
+        found: dict[str, list[tuple[float, Interval]]] = {}
+        for _ in tqdm(range(trials), f"{people} people, {factors} factors, effect {effect}"):
+            owner, stain = sizes(rng, people, CELLS), rng.normal(size=(people, factors))
+            ill = rng.random(CELLS) < np.where(rng.random(people) < 0.25, 0, rng.beta(2, 2, people))[owner]
+            values = stain[owner] + rng.normal(size=(CELLS, factors))
+            made = np.sqrt(2) * rng.normal(size=(CELLS, factors))
+            made[:, 0] += effect
+            values[:, 0] += effect * ill
+            groups = Groups.make(owner.astype(str), np.zeros(CELLS, dtype=np.intp))
+            scores = scores_of_others(values, ill, groups, 0)
+            for scope, stratum in (("people", scores.fold), ("within person", owner)):
+                found.setdefault(f"ill, {scope}", []).append(auc_interval(scores, ill, stratum, groups, 0.95))
+            unit, real = np.append(owner, people + np.arange(CELLS)).astype(str), np.arange(2 * CELLS) < CELLS
+            groups = Groups.make(unit, (~real).astype(np.intp))
+            scores = scores_of_others(np.concatenate([values, made]), real, groups, 0)
+            found.setdefault("synthetic", []).append(auc_interval(scores, real, scores.fold, groups, 0.95))
+        for target, each in found.items():
+            values, intervals = zip(*each, strict=True)
+            low, high = np.array(intervals).T
+            row = {"what": f"{factors} factors, {target}, effect {effect}", "people": people, "truth": np.mean(values)}
+            held = np.mean((low <= row["truth"]) & (row["truth"] <= high))
+            rows.append(row | {"holds": held, "lies above one half": np.mean(low > 0.5), "width": np.mean(high - low)})
     return rows
 
 
@@ -192,7 +265,7 @@ def main() -> None:
     rng = np.random.default_rng(arguments.seed)
     rows = [
         row
-        for part in (of_classifier, of_kernel_distance, of_gain, of_alike, of_readers)
+        for part in (of_classifier, of_kernel_distance, of_neighbour_scores, of_factors, of_gain, of_alike, of_readers)
         for row in part(arguments.trials, rng)
     ]
     print(pd.DataFrame(rows).round(4).to_string(index=False, na_rep=""))

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, norm
 from tqdm.auto import tqdm
 
-from malaria_diffusion.questions.fidelity.measure import Side, kernel_distances, neighbour_scores, resampled
+from malaria_diffusion.questions.fidelity.measure import Side, kernel_distances, resampled
+from malaria_diffusion.questions.fidelity.neighbours import LeftOut, Owned, left_out_scores, scored
 from malaria_diffusion.questions.privacy.membership import stratified_auc
 from malaria_diffusion.questions.recognition.measure import recognised_as_intended
 from malaria_diffusion.statistics.bootstrap import Bootstrap
@@ -72,19 +73,21 @@ def fidelity(rng: np.random.Generator, people: int, generators: list[dict[str, f
     bootstrap = Bootstrap(RESAMPLES, 0.95, rng)
     real, floor = (resampled(capped(x), who, bootstrap) for x, who in (of_people(rng, people), of_people(rng, OTHERS)))
 
-    def measured(side: Side) -> dict[str, Floats]:
-        found = {"fidelity": kernel_distances(real, side), "diversity": neighbour_scores(real, side)["coverage"]}
-        return found
+    def measured(side: Side) -> tuple[Floats, LeftOut]:
+        return kernel_distances(real, side), left_out_scores(Owned(*real[:2]), Owned(*side[:2]))
 
-    of_floor, rows = measured(floor), []
+    distance_of_floor, scores_of_floor = measured(floor)
+    rows = []
     for bad in generators:
-        found = measured(resampled(capped(features_of(rng, bad)), None, bootstrap))
+        distance, scores = measured(resampled(capped(features_of(rng, bad)), None, bootstrap))
+        apart = distance - distance_of_floor
+        coverage = scored(scores, scores_of_floor, 0.95)["coverage"]
         row: dict[str, Any] = {}
-        for name, drawn in found.items():
-            difference = drawn - of_floor[name]
-            low, high = bootstrap.interval(difference[1:])
-            row[name] = {"difference": float(difference[0]), "difference_low": low, "difference_high": high}
-            row[name]["value"] = float(drawn[0])
+        for name, value, difference, (low, high) in (
+            ("fidelity", float(distance[0]), float(apart[0]), bootstrap.interval(apart[1:])),
+            ("diversity", coverage.value[0], *coverage.difference),
+        ):
+            row[name] = {"value": value, "difference": difference, "difference_low": low, "difference_high": high}
         rows.append(row)
     return rows
 

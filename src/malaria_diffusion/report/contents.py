@@ -14,8 +14,9 @@ from malaria_diffusion.report.sections import SECTIONS
 DEFINITIONS = {
     "interval": Definition(
         "Interval",
-        "The numbers in brackets. People are left out in turn (classifier) or drawn again (all else), as cells "
-        "of one person are alike; of synthetic cells, images. They hold for this split and these trainings.",
+        "The numbers in brackets. People are left out in turn (classifier, precision to coverage, AUC of factors) or "
+        "drawn again (all else), as cells of one person are alike; of synthetic cells, images. They hold for this "
+        "split and these trainings.",
     ),
     "primary": Definition(
         "Primary endpoint",

@@ -8,7 +8,7 @@ on the logit scale with Student's t keeps its word (benchmarks/coverage.py).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -48,24 +48,16 @@ class Jackknife:
     def share(self, name: str, counted: NDArray[np.bool_], judges: NDArray[np.float64] | None = None) -> Interval:
         """Of a measure from 0 to 1 that rests on the cells `counted` (N,), on the logit scale.
 
-        Where all or none of the cells are right, of a share (Clopper & Pearson 1934) of as many independent people as
-        tell as much.
-
         Args:
             name: Of the measure.
             counted: See above.
             judges: Where the measure is a mean over two or more who judge the same cells, what it is of each: the
                 interval is then for new judges as well, see `_reach`.
         """
-        value, people = self.values[name], self._effective_people(counted)
         if self._groups < 2:
             return Interval(0.0, 1.0)
-        if not 0 < value < 1:
-            number = max(1, round(people))
-            exact = binomtest(round(value * number), number).proportion_ci(self._confidence)
-            return Interval(float(exact.low), float(exact.high))
-        reach = self._reach(name, people, judges) / (value * (1 - value))
-        return Interval(float(expit(logit(value) - reach)), float(expit(logit(value) + reach)))
+        people = self._effective_people(counted)
+        return share_interval(self.values[name], self._reach(name, people, judges), people, self._confidence)
 
     def error(self, name: str) -> tuple[float, Interval]:
         """A measure that is never negative and too large on average, less its bias (Quenouille 1956); its interval."""
@@ -77,22 +69,64 @@ class Jackknife:
         return value, Interval(max(0.0, value - reach), min(1.0, value + reach))
 
     def _reach(self, name: str, people: float, judges: NDArray[np.float64] | None = None) -> float:
-        """Half the width. People and judges are crossed: both variances are added, which counts what is neither's
-        twice and is conservative (Owen 2007), with Satterthwaite's degrees of freedom.
-        """
-        without = self._without[name][np.isfinite(self._without[name])]
-        variance = (self._groups - 1) * without.var()
-        degrees = max(1.0, min(people, self._groups) - 1)
-        if judges is not None and len(judges) > 1 and (more := judges.var(ddof=1) / len(judges)):
-            both = variance + more
-            degrees = both**2 / (variance**2 / degrees + more**2 / (len(judges) - 1))
-            variance = both
-        return float(t.ppf((1 + self._confidence) / 2, degrees) * np.sqrt(variance))
+        """Half the width; people and judges are crossed."""
+        parts = [(left_out_variance(self._without[name]), min(people, self._groups) - 1)]
+        if judges is not None and len(judges) > 1:
+            parts.append((float(judges.var(ddof=1)) / len(judges), len(judges) - 1))
+        return half_width(parts, self._confidence)
 
     def _effective_people(self, counted: NDArray[np.bool_]) -> float:
-        """People with as many cells each who would tell as much."""
-        cells = np.bincount(self._owner[counted]).astype(float)
-        return float(cells.sum() ** 2 / np.square(cells).sum()) if cells.sum() else 1.0
+        return effective_number(np.bincount(self._owner[counted]))
+
+
+def effective_number(cells: NDArray[np.integer] | NDArray[np.floating]) -> float:
+    """People with as many cells each who would tell as much as people with these many (P,)."""
+    cells = cells.astype(float)
+    return float(cells.sum() ** 2 / np.square(cells).sum()) if cells.any() else 1.0
+
+
+def left_out_variance(without: NDArray[np.float64]) -> float:
+    """Jackknife variance of a measure, of what it is without each of the groups (G,); NaN where it is not defined.
+
+    If what a group tells depends on the others it is too large on average, never too small (Efron & Stein 1981).
+    """
+    without = without[np.isfinite(without)]
+    return float((len(without) - 1) * without.var()) if len(without) > 1 else math.inf
+
+
+def half_width(parts: Iterable[tuple[float, float]], confidence: float) -> float:
+    """How far an interval reaches: Student's t times a deviation, where the variance has several sources.
+
+    Their variances are added. If they are crossed, what is neither's alone is counted twice, which is conservative
+    (Owen 2007). Degrees of freedom are Satterthwaite's.
+
+    Args:
+        parts: Variance and degrees of freedom of each source; fewer than one degree count as one.
+        confidence: Of the interval.
+    """
+    variances, degrees = np.array([(variance, max(1.0, free)) for variance, free in parts]).T
+    variance = variances.sum()
+    if not 0 < variance < math.inf:
+        return float(variance)
+    free = variance**2 / (variances**2 / degrees).sum()
+    return float(t.ppf((1 + confidence) / 2, free) * np.sqrt(variance))
+
+
+def share_interval(value: float, reach: float, people: float, confidence: float) -> Interval:
+    """Of a share, on the logit scale; of all or none, as of a binomial share (Clopper & Pearson 1934).
+
+    Args:
+        value: The share.
+        reach: See `half_width`.
+        people: Independent ones who tell as much, see `effective_number`.
+        confidence: Of the interval.
+    """
+    if not 0 < value < 1:
+        number = max(1, round(people))
+        exact = binomtest(round(value * number), number).proportion_ci(confidence)
+        return Interval(float(exact.low), float(exact.high))
+    middle, reach = logit(value), reach / (value * (1 - value))
+    return Interval(float(expit(middle - reach)), float(expit(middle + reach)))
 
 
 def difference_interval(value: float, of_value: Interval, floor: float, of_floor: Interval) -> Interval:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.questions.fidelity.measure import Side, neighbour_scores
+from malaria_diffusion.questions.fidelity.neighbours import neighbour_scores
 
 if TYPE_CHECKING:
     from malaria_diffusion.diffusion.config import SamplingParameters
@@ -77,8 +77,7 @@ def guidance_table(
         for label, measure in measures.items():
             drawn, real = images[labels == label], reference[reference.classes == label].pixels
             distances.append(measure.distance(drawn))
-            scores = neighbour_scores(_as_they_are(measure.features(real)), _as_they_are(measure.features(drawn)))
-            recalls.append(scores["recall"][0])
+            recalls.append(neighbour_scores(measure.features(real), measure.features(drawn))["recall"])
         rows.append({"guidance": float(scale), "kernel_distance": np.mean(distances), "recall": np.mean(recalls)})
     return pd.DataFrame(rows)
 
@@ -99,7 +98,3 @@ def choose_guidance(table: pd.DataFrame) -> float:
         raise UserError(f"nothing to choose the guidance by: {len(table)} scales, or measures that are not finite")
     kept = table[table["recall"] >= KEPT_RECALL * table["recall"].max()]
     return float(kept.sort_values(["kernel_distance", "guidance"])["guidance"].iloc[0])
-
-
-def _as_they_are(features: NDArray[np.float64]) -> Side:
-    return Side(features, np.arange(len(features)), np.ones((1, len(features))))

@@ -27,7 +27,6 @@ from malaria_diffusion.figures import classifier as figures
 from malaria_diffusion.questions.acquisition.errors_figure import errors_figure
 from malaria_diffusion.questions.acquisition.measure import explained_errors, name_factors
 from malaria_diffusion.questions.descriptors.describe import image_factors
-from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.config import ComparisonParameters
 from malaria_diffusion.tracking import log as tracking
 
@@ -135,7 +134,7 @@ def explain_errors(
         image_factors(cells.pixels, cells.background, comparison.foreground_threshold).iloc[rows].reset_index(drop=True)
     )
     judged = pd.concat([factors, named, folds[["label", "predicted", "person"]]], axis=1)
-    found = explained_errors(judged, Bootstrap.of(comparison), comparison.seed)
+    found = explained_errors(judged, comparison.confidence, comparison.seed)
     return pd.concat(found, ignore_index=True).drop(columns="target")
 
 

@@ -11,13 +11,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import QuantileTransformer, SplineTransformer
 from tqdm.auto import tqdm
 
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.questions.acquisition.auc import FOLDS, Groups, auc_interval, scores_of_others
 from malaria_diffusion.questions.descriptors.describe import IMAGE_FACTORS
 from malaria_diffusion.questions.descriptors.measure import RESPLITS, SIDES, two_groups
 from malaria_diffusion.statistics.bootstrap import Bootstrap
@@ -32,14 +29,13 @@ KEPT_COLUMNS = [
     "margin",
     "verdict",
 ]
-FOLDS = 5
 # the date and time in NLM's file names, and the two microscopes they tell apart
 TAKEN = r"_(\d{8}_\d{6})"
 MICROSCOPE = r"(Motic|Olympus)"
 
 
 class _Target(NamedTuple):
-    """Two sides to tell apart: a row a cell, whose it is, whether it is on the first side, and (R, N) resamples.
+    """Two sides to tell apart: a row a cell, whose it is, whether it is on the first side, and of which sample.
 
     `refusal` says why the sides cannot be told apart at all, if they cannot.
     """
@@ -47,7 +43,7 @@ class _Target(NamedTuple):
     table: pd.DataFrame
     unit: NDArray[np.str_]
     truth: NDArray[np.bool_]
-    weight: NDArray[np.float64]
+    sample: NDArray[np.intp]
     factors: list[str]
     scopes: tuple[str, ...] = (PEOPLE, WITHIN_PERSON)
     refusal: str = ""
@@ -91,7 +87,7 @@ def explained_by_factors(
     floor: pd.DataFrame,
     synthetic: pd.DataFrame,
     positive_class: str | None,
-    bootstrap: Bootstrap,
+    confidence: float,
     seed: int,
 ) -> Explained:
     """How well each factor alone, and all image factors together, tell the two sides of each target apart.
@@ -108,10 +104,9 @@ def explained_by_factors(
         floor: Real cells of other people: `image_factors` and person.
         synthetic: Synthetic cells: `image_factors`.
         positive_class: The class that a factor may tell; None: there is none, so that this target cannot be tested.
-        bootstrap: Of the intervals: of people for real cells, of images for synthetic ones. Scores
-            are not fitted anew, so intervals are somewhat narrow: for an unrelated factor and 30 people about 88% of
-            those at 0.95 hold 0.5, and 4% lie above it.
-        seed: Of folds and resamples.
+        confidence: Of the intervals, which are for new people (of synthetic cells, images) and a model fitted to as
+            many others, see `auc.auc_interval`.
+        seed: Of folds.
 
     Returns:
         Per target, factor and scope: cells, people (of real cells), and auc with low and high: the probability that
@@ -121,52 +116,54 @@ def explained_by_factors(
         people on each side (or five with cells of both).
     """
     unseen, floor, synthetic = (_usable(table) for table in (unseen, floor, synthetic))
-    errors = _errors(unseen, bootstrap)
+    errors = _errors(unseen)
     positive = (unseen["label"] == positive_class).to_numpy()
     refusal = "no class is the positive one" if positive_class is None else ""
     images = synthetic.drop(columns="person", errors="ignore")
     targets = {
         POSITIVE: errors._replace(truth=positive, refusal=refusal),
         ERROR: errors,
-        "real against synthetic": _against(unseen, images, errors.weight, bootstrap),
-        "real against real": _against(unseen, floor, errors.weight, bootstrap),
+        "real against synthetic": _against(unseen, images),
+        "real against real": _against(unseen, floor),
     }
-    return _explain(targets, bootstrap, seed)
+    return _explain(targets, confidence, seed)
 
 
-def explained_errors(judged: pd.DataFrame, bootstrap: Bootstrap, seed: int) -> Explained:
+def explained_errors(judged: pd.DataFrame, confidence: float, seed: int) -> Explained:
     """How well each factor tells the cells that a classifier got wrong from the others, as in `explained_by_factors`.
 
     Args:
         judged: One row a cell: `descriptors.image_factors`, label, predicted, person, and such `name_factors` as there
             are. The classifier must not have seen the cell's person.
-        bootstrap: Of people.
-        seed: Of folds and resamples.
+        confidence: Of the intervals, over people.
+        seed: Of folds.
     """
-    return _explain({ERROR: _errors(_usable(judged), bootstrap)}, bootstrap, seed)
+    return _explain({ERROR: _errors(_usable(judged))}, confidence, seed)
 
 
-def _explain(targets: dict[str, _Target], bootstrap: Bootstrap, seed: int) -> Explained:
+def _explain(targets: dict[str, _Target], confidence: float, seed: int) -> Explained:
     rows: list[dict[str, object]] = []
     untestable: list[dict[str, object]] = []
     work = [(name, factor) for name in targets for factor in [*targets[name].factors, ALL_IMAGE_FACTORS]]
     for name, factor in tqdm(work, desc="factors", unit="factor"):
-        table, unit, truth, weight, _, scopes, refusal = targets[name]
+        table, unit, truth, sample, _, scopes, refusal = targets[name]
         values = table[list(IMAGE_FACTORS) if factor == ALL_IMAGE_FACTORS else [factor]].to_numpy(dtype=float)
         known = ~np.isnan(values).any(axis=1)
-        values, unit, truth, weight = values[known], unit[known], truth[known], weight[:, known]
+        values, unit, truth = values[known], unit[known], truth[known]
         reason = refusal or _reason(values, truth, unit, len(known))
-        score, fold = (np.empty(0), np.empty(0, dtype=np.int64)) if reason else _scores(values, truth, unit, seed)
+        groups = Groups.make(unit, sample[known])
+        scores = None if reason else scores_of_others(values, truth, groups, seed)
         for scope in scopes:
             found: dict[str, object] = {"target": name, "factor": factor, "scope": scope}
             if scope == WITHIN_PERSON and not reason:
                 both = pd.DataFrame(values).assign(truth=truth).groupby(unit).nunique().gt(1)
                 telling = both.pop("truth") & both.any(axis=1)
                 reason = _too_few("people with cells of both sides and more than one value", telling.sum())
-            if reason:
+            if reason or scores is None:
                 untestable.append(found | {"reason": reason})
                 continue
-            auc, low, high = _ordered(score, truth, fold if scope == PEOPLE else None, unit, weight, bootstrap)
+            stratum = scores.fold if scope == PEOPLE else unit
+            auc, (low, high) = auc_interval(scores, truth, stratum, groups, confidence)
             people = len({owner for owner in unit if not owner.startswith("synthetic ")})
             rows.append(found | {"cells": len(truth), "people": people, "auc": auc, "low": low, "high": high})
     return Explained(
@@ -280,15 +277,15 @@ def _usable(table: pd.DataFrame) -> pd.DataFrame:
     return table[~table["empty"].to_numpy(dtype=bool)].reset_index(drop=True)
 
 
-def _errors(judged: pd.DataFrame, bootstrap: Bootstrap) -> _Target:
+def _errors(judged: pd.DataFrame) -> _Target:
     """Cells classified wrongly, against the others."""
     person = judged["person"].to_numpy(dtype=str)
-    weight = bootstrap.weights(person)
+    sample = np.zeros(len(person), dtype=np.intp)
     factors = [*(name for name in NAME_FACTORS if name in judged), *IMAGE_FACTORS]
-    return _Target(judged, person, (judged["label"] != judged["predicted"]).to_numpy(), weight, factors)
+    return _Target(judged, person, (judged["label"] != judged["predicted"]).to_numpy(), sample, factors)
 
 
-def _against(unseen: pd.DataFrame, others: pd.DataFrame, weight: NDArray[np.float64], bootstrap: Bootstrap) -> _Target:
+def _against(unseen: pd.DataFrame, others: pd.DataFrame) -> _Target:
     """Unseen cells against others. Of synthetic ones, which are of nobody, each image stands for itself."""
     own = others["person"].to_numpy(dtype=str) if "person" in others else np.arange(len(others)).astype(str)
     kind = "other " if "person" in others else "synthetic "
@@ -296,7 +293,7 @@ def _against(unseen: pd.DataFrame, others: pd.DataFrame, weight: NDArray[np.floa
         pd.concat([unseen[list(IMAGE_FACTORS)], others[list(IMAGE_FACTORS)]], ignore_index=True),
         np.concatenate([np.char.add("unseen ", unseen["person"].to_numpy(dtype=str)), np.char.add(kind, own)]),
         np.arange(len(unseen) + len(others)) < len(unseen),
-        np.hstack([weight, bootstrap.weights(own)]),
+        np.repeat([0, 1], [len(unseen), len(others)]),
         list(IMAGE_FACTORS),
         scopes=(PEOPLE,),
     )
@@ -313,56 +310,6 @@ def _reason(values: NDArray[np.float64], truth: NDArray[np.bool_], unit: NDArray
 
 def _too_few(what: str, number: int) -> str:
     return f"{number} {what}, expected at least {FOLDS}" if number < FOLDS else ""
-
-
-def _scores(
-    values: NDArray[np.float64], truth: NDArray[np.bool_], unit: NDArray[np.str_], seed: int
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Score of each cell (N,) by a model that has not seen its person, and the fold of that model (N,)."""
-    score, fold = np.zeros(len(truth)), np.zeros(len(truth), dtype=np.int64)
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(values, truth, unit)
-    knots = np.linspace(0, 1, 5)[:, None].repeat(values.shape[1], axis=1)
-    for number, (learn, judge) in enumerate(folds):
-        model = make_pipeline(
-            QuantileTransformer(n_quantiles=min(100, len(learn)), subsample=None),
-            SplineTransformer(knots=knots),
-            LogisticRegression(class_weight="balanced", max_iter=1000),
-        )
-        score[judge] = model.fit(values[learn], truth[learn]).decision_function(values[judge])
-        fold[judge] = number
-    return score, fold
-
-
-def _ordered(
-    score: NDArray[np.float64],
-    truth: NDArray[np.bool_],
-    fold: NDArray[np.int64] | None,
-    unit: NDArray[np.str_],
-    weight: NDArray[np.float64],
-    bootstrap: Bootstrap,
-) -> tuple[float, float, float]:
-    """Share of pairs that the score orders rightly, ties counting half, and its interval.
-
-    Pairs are of one fold, as scores of different models do not compare; without folds they are of one unit. They are
-    counted by the units of the two cells, so that a resample of units is a product of small matrices.
-    """
-    up, down = (np.unique(unit[side], return_index=True, return_inverse=True) for side in (truth, ~truth))
-    shape = len(up[0]), len(down[0])
-    right, pairs = np.zeros((2, shape[0] * shape[1]))
-    stratum = np.unique(unit, return_inverse=True)[1] if fold is None else fold
-    for one in np.unique(stratum):
-        above, below = stratum[truth] == one, stratum[~truth] == one
-        difference = score[truth][above][:, None] - score[~truth][below]
-        key = (up[2][above][:, None] * shape[1] + down[2][below]).ravel()
-        right += np.bincount(key, ((np.sign(difference) + 1) / 2).ravel(), len(right))
-        pairs += np.bincount(key, minlength=len(pairs))
-    times = np.vstack([np.ones(weight.shape[1]), weight])
-    many, few = times[:, truth][:, up[1]], times[:, ~truth][:, down[1]]
-    if fold is None:  # a person drawn twice has twice the pairs, not four times
-        few = np.ones_like(few)
-    orders, number = (((many @ counts.reshape(shape)) * few).sum(axis=1) for counts in (right, pairs))
-    auc = np.where(number > 0, orders / np.maximum(number, 1), np.nan)
-    return float(_defined(auc[:1])[0]), *bootstrap.interval(_defined(auc[1:]))
 
 
 def _defined(drawn: NDArray[np.float64]) -> NDArray[np.float64]:

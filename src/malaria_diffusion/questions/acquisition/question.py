@@ -49,7 +49,8 @@ DEFINITIONS = {
     "factorauc": Definition(
         "AUC of a factor",
         "Chance that a model of the factor alone orders a pair of the two sides rightly, for people it was not "
-        "fitted to. 0.5: the factor tells nothing.",
+        "fitted to. 0.5: the factor tells nothing. The interval is for new people judged by a model of as many others: "
+        "it holds the chance of who is judged and of whom the model was fitted to.",
     ),
     "scope": Definition(
         "Scope",

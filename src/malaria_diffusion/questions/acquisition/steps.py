@@ -19,8 +19,8 @@ def explain_acquisition(
         pd.concat([described_cells[side]["factors"], described_cells[side]["cells"]], axis=1)
         for side in ("real", "floor", "synthetic")
     )
-    positive, seed = comparison.positive_class, comparison.seed
-    explained = explained_by_factors(real, floor, synthetic, positive, Bootstrap.of(comparison), seed)
+    positive = comparison.positive_class
+    explained = explained_by_factors(real, floor, synthetic, positive, comparison.confidence, comparison.seed)
     kept = associations_kept(real, floor, synthetic, positive, Bootstrap.of(comparison))
     return explained.table, explained.untestable, kept
 

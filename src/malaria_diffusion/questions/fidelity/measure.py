@@ -6,7 +6,7 @@ same number for real cells of other people, as many of them, against the same un
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,13 +17,12 @@ from tqdm.auto import tqdm
 from malaria_diffusion.classifier.features import FeatureSpace
 from malaria_diffusion.compute.config import DeviceName
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.statistics.bootstrap import Bootstrap, bootstrap_counts
+from malaria_diffusion.questions.fidelity.neighbours import NEIGHBOURS, Owned, left_out_scores, scored
+from malaria_diffusion.statistics.bootstrap import Bootstrap, Interval, bootstrap_counts
 from malaria_diffusion.statistics.comparison import compared_groups
 from malaria_diffusion.statistics.kernel_distance import capped, kernel
 
 MOST_DIMENSIONS = 64
-# Naeem et al. 2020, section 4.1
-NEIGHBOURS = 5
 BETTER = {
     "kernel distance": "smaller",
     "Frechet distance": "smaller",
@@ -202,35 +201,6 @@ def frechet_distances(real: Side, other: Side) -> NDArray[np.float64]:
     return distances.clip(0)
 
 
-def neighbour_scores(real: Side, other: Side, neighbours: int = NEIGHBOURS) -> dict[str, NDArray[np.float64]]:
-    """Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020).
-
-    Each is a mean over images: of `other` for precision and density, of `real` for recall and coverage. Resamples
-    hold the neighbourhoods fixed, as an image drawn twice would be its own neighbour, and draw the images of that mean.
-
-    Returns:
-        For each score (1 + resamples,), the score itself first.
-
-    Raises:
-        UserError: too few images for so many neighbours.
-    """
-    from prdc.prdc import compute_nearest_neighbour_distances, compute_pairwise_distance
-
-    fewest = min(len(real.features), len(other.features))
-    if fewest < neighbours + 2:
-        raise UserError(f"{fewest} images; {neighbours + 2} are needed for {neighbours} neighbours: raise n")
-    distances = compute_pairwise_distance(real.features, other.features)
-    radii = compute_nearest_neighbour_distances(real.features, neighbours)
-    other_radii = compute_nearest_neighbour_distances(other.features, neighbours)
-    inside = distances < radii[:, None]
-    return {
-        "precision": _means(other, inside.any(axis=0)),
-        "recall": _means(real, (distances < other_radii).any(axis=1)),
-        "density": _means(other, inside.sum(axis=0) / neighbours),
-        "coverage": _means(real, distances.min(axis=1) < radii),
-    }
-
-
 def fidelity_table(
     features: Mapping[str, NDArray[np.floating]],
     cells: dict[str, pd.DataFrame],
@@ -242,12 +212,13 @@ def fidelity_table(
     Args:
         features: For "real" (unseen people), "floor" (training people) and "synthetic", (N, d), see `Projection`.
         cells: For each side one row an image, with the columns label and person (unused for synthetic ones).
-        bootstrap: Of people for real cells, of images for synthetic ones.
+        bootstrap: Of the distances: of people for real cells, of images for synthetic ones. The scores' intervals leave
+            out people and groups of images instead, at the same confidence, see `neighbours.scored`.
         neighbours: See `neighbour_scores`.
 
     Returns:
         One row for each metric and group (see `compared_groups`): better ("smaller" or "larger"), n (images a side),
-        value, floor, and difference (value less floor, for the same draws of unseen people), each with _low and _high.
+        value, floor, and difference (value less floor, for the same unseen people), each with _low and _high.
 
     Raises:
         UserError: sides that differ in classes, in images of a class or in dimensions; features that are not finite;
@@ -261,21 +232,19 @@ def fidelity_table(
             chosen = (group == "all") | (cells[side]["label"] == group).to_numpy()
             people = None if side == "synthetic" else cells[side].loc[chosen, "person"].to_numpy(dtype=str)
             sides[side] = resampled(features[side][chosen], people, bootstrap)
-        synthetic, floor = (
-            {
-                "kernel distance": kernel_distances(sides["real"], sides[side]),
-                "Frechet distance": frechet_distances(sides["real"], sides[side]),
-            }
-            | neighbour_scores(sides["real"], sides[side], neighbours)
-            for side in ("synthetic", "floor")
-        )
+        found: dict[str, Sequence[tuple[float, Interval]]] = {}
+        for metric, distances in (("kernel distance", kernel_distances), ("Frechet distance", frechet_distances)):
+            synthetic, floor = (distances(sides["real"], sides[side]) for side in ("synthetic", "floor"))
+            draws = (synthetic, floor, synthetic - floor)
+            found[metric] = [(float(drawn[0]), bootstrap.interval(drawn[1:])) for drawn in draws]
+        real, floors, made = (Owned(sides[side].features, sides[side].owner) for side in SIDES)
+        scores = [left_out_scores(real, other, neighbours) for other in (made, floors)]
+        found |= scored(*scores, bootstrap.confidence)
         for metric, better in BETTER.items():
-            row: dict[str, Any] = {"metric": metric, "group": group, "better": better, "n": len(sides["real"].features)}
-            difference = synthetic[metric] - floor[metric]
-            for name, draws in (("value", synthetic[metric]), ("floor", floor[metric]), ("difference", difference)):
+            row: dict[str, Any] = {"metric": metric, "group": group, "better": better, "n": len(real.features)}
+            for name, (value, interval) in zip(("value", "floor", "difference"), found[metric], strict=True):
                 prefix = "" if name == "value" else f"{name}_"
-                low, high = bootstrap.interval(draws[1:])
-                row |= {name: float(draws[0]), f"{prefix}low": float(low), f"{prefix}high": float(high)}
+                row |= {name: value, f"{prefix}low": interval.low, f"{prefix}high": interval.high}
             rows.append(row)
     order = list(BETTER)
     rows.sort(key=lambda row: order.index(row["metric"]))
@@ -328,8 +297,3 @@ def _moments(side: Side) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     second = (side.draws @ products).reshape(-1, x.shape[1], x.shape[1])
     outer = mean[:, :, None] * mean[:, None, :]
     return mean, (second - count[:, :, None] * outer) / (count[:, :, None] - 1)
-
-
-def _means(side: Side, values: NDArray[np.floating | np.bool_]) -> NDArray[np.float64]:
-    """Mean over images (N,) for each draw."""
-    return side.draws @ _by_owner(values.astype(np.float64), side.owner) / (side.draws @ np.bincount(side.owner))

@@ -89,12 +89,13 @@ DEFINITIONS = {
     "precision": Definition(
         "Precision and density",
         "Precision: share of synthetic cells within reach of a real one (Kynkaanniemi et al. 2019). Density: how "
-        "many real ones reach them (Naeem et al. 2020). Large is good.",
+        "many real ones reach them (Naeem et al. 2020). Large is good. Intervals: each person is left out, and who is "
+        "near whom found anew; rather too wide than too short.",
     ),
     "coverage": Definition(
         "Recall and coverage",
         "Recall: share of real cells within reach of a synthetic one. Coverage: share of real cells with a "
-        "synthetic one in their neighbourhood. Large is varied.",
+        "synthetic one in their neighbourhood. Large is varied. Intervals as those of precision.",
     ),
 }
 
