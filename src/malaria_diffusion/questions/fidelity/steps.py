@@ -26,14 +26,13 @@ FIT_CELLS = 4000
 
 def fit_feature_space(
     comparison: Comparison,
-    yolo_classifier: Path,
     classifier: ClassifierParameters,
     parameters: ComparisonParameters,
     workspace: Path,
 ) -> ProjectedSpace:
     """The space that fidelity and novelty are judged in, fitted on training people's cells that are not the floor's."""
-    network = reported_space(resolve_weights(classifier.weights, workspace), yolo_classifier, classifier)
-    logger.info("feature space: %s, %d px", network.name, network.image_size)
+    network = reported_space(resolve_weights(classifier.weights, workspace), classifier)
+    logger.info("feature space: %s", network.name)
     study = comparison.study
     others = np.setdiff1d(np.flatnonzero(training_rows(study.table)), comparison.others.places)
     fit = study[np.sort(np.random.default_rng(parameters.seed).permutation(others)[:FIT_CELLS])]
@@ -61,7 +60,7 @@ def draw_fidelity(fidelity_metrics: pd.DataFrame, comparison: Comparison) -> Fig
 STEPS = (
     Step(
         fit_feature_space,
-        ("comparison", "yolo_classifier", "params:validation.classifier", "params:validation.comparison", "workspace"),
+        ("comparison", "params:validation.classifier", "params:validation.comparison", "workspace"),
         "feature_space",
     ),
     Step(measure_fidelity, ("comparison", "feature_space", "params:validation.comparison"), "fidelity_metrics"),
