@@ -78,6 +78,15 @@ def fidelity(kernel=0.0, recall=0.0):
     return pd.DataFrame(rows)
 
 
+def inception():
+    """What FID has not is missing."""
+    row = {"group": "all", "better": "smaller", "n": 40, "value": 0.31, "floor": 0.21, "difference": 0.1}
+    spans = {
+        f"{name}{end}": place for name in ("", "floor_", "difference_") for end, place in (("low", 0.0), ("high", 0.4))
+    }
+    return pd.DataFrame([{"metric": "KID"} | row | spans, {"metric": "FID"} | row | {"value": 123.4}])
+
+
 def constraint(share=0.04):
     row = spread(
         share, limit=0.0, floor=0.01, floor_low=0.0, floor_high=0.03, synthetic_cells=40, real_cells=40, people=6
@@ -231,6 +240,7 @@ def made(phantom=False, strategy="person", **changes):
         "acquisition_kept": pd.DataFrame([{"factor": "hue", "margin": 0.3, "verdict": "loses"} | delta]),
         "constraint_metrics": constraint(),
         "fidelity_metrics": fidelity(),
+        "inception_metrics": inception(),
         "privacy_audit": audit(),
         "closest_pairs": pd.DataFrame([pair | {"distance": 105.0, "relative_distance": 0.97, "copy": False}]),
         "utility_metrics": utility(),
@@ -388,6 +398,7 @@ def test_figures_are_numbered_once_from_0(page):
         {"privacy_audit": audit(testable=False), "strategy": "cell"},
         {"utility_metrics": utility(shares=(1.0,)), "explanations": made()["explanations"].iloc[:0]},
         {"constraint_metrics": constraint().iloc[:0]},
+        {"inception_metrics": inception().iloc[:0]},
         {"acquisition_explained": made()["acquisition_explained"].iloc[:0]},
         {"unseen_people": made()["unseen_people"].iloc[:0], "rejected_cells": made()["rejected_cells"].iloc[:0]},
         {"ablation_claims": steps("confirmed", "refuted").assign(tau=np.nan, p=np.nan, effect=np.inf)},
@@ -414,6 +425,8 @@ def test_whatever_is_missing_nothing_unmeant_is_printed(results):
         "0.310 [0.210, 0.410]",  # a descriptor, and a floor
         "0.860 [0.760, 0.960]",  # a factor
         "0.400 [0.350, 0.450]",  # a kernel distance
+        "0.310 [0.000, 0.400]",  # KID
+        "123",  # FID
         "0.025 [0.001, 0.130]",  # copies
         "0.500 [0.460, 0.540]",  # attack
         "2.00 [1.50, 2.50]",  # localisation

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from malaria_diffusion.classifier.config import ClassifierParameters
-from malaria_diffusion.classifier.features import embed, reported_space
+from malaria_diffusion.classifier.features import KEY, LEAST_SIDE, embed, reported_space
 from malaria_diffusion.classifier.predictor import predict
 from malaria_diffusion.classifier.sandbox import private_ultralytics
+from malaria_diffusion.diffusion.training import quality
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.statistics.random_network import random_features
 
 
 def save(path, architecture="yolov8n-cls", **arguments):
@@ -105,16 +107,20 @@ def test_features_that_are_no_numbers_are_refused(network, cells, tmp_path):
 
 
 def test_initial_weights_are_the_space_if_there_are_any():
-    parameters = ClassifierParameters(
-        image_size=64, epochs=1, batch_size=2, optimizer="SGD", learning_rate=0.1, momentum=0, weight_decay=0,
-        warmup_epochs=0, final_learning_rate_fraction=1, kept_epoch="best", flips=False, colour=0,
-        test_time_augmentation=False, precision="float32", seed=0, device="cpu",
-    )  # fmt: skip
-    given = reported_space(Path("some/yolov8n-cls.pt"), Path("trained.pt"), parameters)
-    assert given == ("yolov8n-cls, initial weights yolov8n-cls.pt", Path("some/yolov8n-cls.pt"), 64)
-    small = parameters.model_copy(update={"image_size": 32})
-    assert reported_space(Path("some/yolov8n-cls.pt"), Path("trained.pt"), small).image_size == 64
-    assert reported_space(None, Path("trained.pt"), small).image_size == 32
-    own = reported_space(None, Path("trained.pt"), parameters)
-    assert own.checkpoint == Path("trained.pt")
-    assert "trained on real cells of training people" in own.name
+    given = Path("some/yolov8n-cls.pt")
+    parameters = ClassifierParameters(architecture="yolov8n-cls", image_size=128)
+    assert reported_space(given, parameters) == ("yolov8n-cls, initial weights yolov8n-cls.pt, 128 px", given, 128)
+    assert reported_space(given, ClassifierParameters(image_size=32)).image_size == LEAST_SIDE
+
+
+def test_without_initial_weights_the_space_is_a_random_network_that_does_not_steer(cells):
+    """No cell of the study has trained it, and what it finds near is not what the training was picked by."""
+    space = reported_space(None, ClassifierParameters(image_size=32))
+    assert space.checkpoint is None
+    assert str(KEY) in space.name
+    assert quality.KEY != KEY
+    features = space.embed(cells, "cpu")
+    np.testing.assert_array_equal(features, random_features(cells, KEY))
+    assert np.abs(features - random_features(cells, quality.KEY)).max() > 0.01
+    with pytest.raises(UserError, match="expected uint8 of shape"):
+        space.embed(cells / 255, "cpu")

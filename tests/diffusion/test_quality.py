@@ -6,9 +6,10 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from malaria_diffusion.diffusion.training import quality
-from malaria_diffusion.diffusion.training.quality import QualityMeasure, nearest_in_pixels, random_features
+from malaria_diffusion.diffusion.training.quality import KEY, QualityMeasure, nearest_in_pixels
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.statistics.kernel_distance import LIMIT
+from malaria_diffusion.statistics.random_network import random_features
 
 SIZE = 16
 
@@ -137,7 +138,7 @@ def test_features_of_typical_images_are_centred_white_and_of_size_one(measure, t
     assert features.shape == (400, 2 * (3 + 16 + 32 + 64))
     np.testing.assert_allclose(features.mean(axis=0), 0, atol=0.02)
     assert np.square(features).mean() == pytest.approx(1, rel=0.02)  # but for the limit
-    raw = random_features(typical)
+    raw = random_features(typical, KEY)
     spread = [np.linalg.eigvalsh(np.cov(points.T))[-20:] for points in (raw / raw.std(axis=0), features)]
     assert spread[0][-1] / spread[0][0] > 20
     assert spread[1][-1] / spread[1][0] < 5
@@ -156,7 +157,7 @@ def test_random_numbers_of_others_are_neither_used_nor_moved(reference, typical,
 def test_the_features_stay_what_they_are():
     """Distances of earlier trainings are only comparable while they do."""
     ramp = np.arange(3 * 8 * 8, dtype=np.uint8).reshape(1, 3, 8, 8)
-    features = random_features(ramp)[0]
+    features = random_features(ramp, KEY)[0]
     np.testing.assert_allclose(features[:6], np.array([31.5, 95.5, 159.5, 63, 127, 191]) / 127.5 - 1)
     np.testing.assert_allclose(
         features[[6, 40, 229]], [0.3162634402885814, 0.2421758378270218, 0.26443598609546576], rtol=1e-7

@@ -29,6 +29,7 @@ def project(tmp_path_factory):
         ("diffusion.process.beta_end=2", ["beta_end", "less than 1"]),
         ("diffusion.sampling.evaluations=2", ["evaluations", "greater than or equal to 4"]),
         ("validation.classifier.weights=nowhere.pt", ["nowhere.pt", "validation.classifier.weights"]),
+        ("validation.fidelity.inception_weights=nowhere.pth", ["nowhere.pth", "no such file", "curl -LO"]),
         ("diffusion.sampling.count.Parasitized=5", ["compares every class"]),
         ("raw_cells=nowhere.zip", ["raw_cells", "nowhere.zip", "--params raw_cells=PATH"]),
     ],

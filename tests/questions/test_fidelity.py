@@ -17,6 +17,7 @@ from malaria_diffusion.questions.fidelity.measure import (
     frechet_distances,
     kernel_distances,
     resampled,
+    sliced_wasserstein_distances,
 )
 from malaria_diffusion.statistics.bootstrap import Bootstrap
 
@@ -175,6 +176,23 @@ def test_resamples_of_the_frechet_distance_are_those_of_the_drawn_images_moved_t
     np.testing.assert_allclose(found[1:], (drawn - np.mean(drawn) + found[0]).clip(0), rtol=1e-5, atol=1e-6)
 
 
+def test_of_the_sliced_wasserstein_distance_a_perfect_generator_is_at_the_floor_and_a_collapse_is_found():
+    """Synthetic cells of new people, as many images; collapsed: with half of their spread."""
+    rng, held, found = np.random.default_rng(22), 0, 0
+    for _ in range(25):
+        bootstrap = Bootstrap(40, 0.95, rng)
+        real, floor = (resampled(*people(rng, 15, 8, 0.3), bootstrap) for _ in range(2))
+        new = rng.normal(size=(120, D))
+        at, of_collapse, of_floor = (
+            sliced_wasserstein_distances(real, side)
+            for side in (resampled(new, None, bootstrap), resampled(0.5 * new, None, bootstrap), floor)
+        )
+        held += bootstrap.interval((at - of_floor)[1:])[0] <= 0
+        found += bootstrap.interval((of_collapse - of_floor)[1:])[0] > 0
+    assert held >= 23
+    assert found >= 23
+
+
 def test_too_few_images_for_a_covariance_are_refused():
     rng = np.random.default_rng(5)
     many, few = plain(rng.normal(size=(99, D))), plain(rng.normal(size=(4 * D, D)))
@@ -265,10 +283,10 @@ def test_the_table_finds_the_class_that_is_off():
         sign = 1 if better == "smaller" else -1
         assert sign * ill.loc[metric, "value"] > sign * well.loc[metric, "value"], metric
         assert sign * ill.loc[metric, ["difference_low", "difference_high"]].mean() > 0
-    for metric in ("kernel distance", "Frechet distance"):
+    for metric in ("kernel distance", "Frechet distance", "sliced Wasserstein distance"):
         assert ill.loc[metric, "difference_low"] > 0
         assert well.loc[metric, "difference_low"] < 0.1
-    assert len(fidelity(table, "space", "cells").axes) == 6
+    assert len(fidelity(table, "space", "cells").axes) == 8  # of which one is empty
 
 
 def test_synthetic_cells_are_left_out_by_image_and_the_floors_by_person():

@@ -1,7 +1,7 @@
-"""The space that reported distances are measured in: what a trained classifier sees in a cell.
+"""The space that reported distances are measured in: what a network sees that no cell of the study has trained.
 
 It must not be the space by which the training of the diffusion model picked its weights
-(diffusion.training.quality), and its network must never have seen a synthetic cell.
+(diffusion.training.quality).
 """
 
 from __future__ import annotations
@@ -18,41 +18,53 @@ from malaria_diffusion.classifier.sandbox import private_ultralytics
 from malaria_diffusion.compute.config import DeviceName
 from malaria_diffusion.errors import UserError
 
+# of the random network; not that of the one that steers, diffusion.training.quality.KEY
+KEY = 1912
 # of the cells that initial weights see: at 32 px their last feature map is one pixel, and slight blur goes unseen
 LEAST_SIDE = 64
 
 
 class FeatureSpace(NamedTuple):
-    """Whose features, and of cells of what size.
+    """Whose features.
 
     Attributes:
         name: To be stated beside every distance.
-        checkpoint: The network.
-        image_size: Side in pixels that cells are resized to.
+        checkpoint: The network; None for the random one.
+        image_size: Side in pixels that cells are resized to before `checkpoint` sees them.
     """
 
     name: str
-    checkpoint: Path
-    image_size: int
+    checkpoint: Path | None = None
+    image_size: int | None = None
 
-    def embed(self, cells: NDArray[np.uint8], device: DeviceName) -> NDArray[np.float32]:
-        """The features of cells, see `embed`."""
+    def embed(self, cells: NDArray[np.uint8], device: DeviceName) -> NDArray[np.floating]:
+        """The features (N, D) of cells, uint8, (N, 3, S, S), see `embed` and `random_features`.
+
+        Raises:
+            UserError: see `embed`.
+        """
+        if self.checkpoint is None:
+            from malaria_diffusion.statistics.random_network import random_features
+
+            check_cells(cells)
+            return random_features(cells, KEY)
         return embed(self.checkpoint, cells, self.image_size, device)
 
 
-def reported_space(weights: Path | None, classifier: Path, parameters: ClassifierParameters) -> FeatureSpace:
-    """The features of the classifier's initial weights if it has any, else those of the trained classifier.
+def reported_space(weights: Path | None, parameters: ClassifierParameters) -> FeatureSpace:
+    """The features of the classifier's initial weights if it has any, else those of a random network.
+
+    The trained classifier will not do: it sees what tells the classes apart and little else, and it has learned from
+    the members and from the cells that the floor is made of.
 
     Args:
         weights: See `classifier.resolve_weights`.
-        classifier: The trained checkpoint; it learned from training people's real cells alone.
-        parameters: What the classifier was trained with.
+        parameters: Of the classifier.
     """
     if weights is None:
-        name = f"the validation's {parameters.architecture} classifier, trained on real cells of training people"
-        return FeatureSpace(name, Path(classifier), parameters.image_size)
-    name = f"{parameters.architecture}, initial weights {Path(weights).name}"
-    return FeatureSpace(name, Path(weights), max(parameters.image_size, LEAST_SIDE))
+        return FeatureSpace(f"a fixed random convolutional network (key {KEY})")
+    size = max(parameters.image_size, LEAST_SIDE)
+    return FeatureSpace(f"{parameters.architecture}, initial weights {Path(weights).name}, {size} px", weights, size)
 
 
 def embed(

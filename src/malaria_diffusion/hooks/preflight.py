@@ -65,7 +65,7 @@ class PreflightHooks:
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Check stores, parameters, inputs, what sampling leaves to validation, and initial weights."""
+        """Check stores, parameters, inputs, what sampling leaves to validation, and networks' weights."""
         with without_traceback():
             for place in self._stores:
                 check_store(place)
@@ -75,6 +75,7 @@ class PreflightHooks:
         self._refuse_one_sided_sampling(pipeline, catalog)
         self._refuse_to_overwrite(pipeline, catalog)
         self._fetch_initial_weights(pipeline, catalog)
+        self._check_inception(pipeline, catalog)
 
     @hook_impl(trylast=True)
     def on_pipeline_error(self, error: Exception) -> None:
@@ -135,6 +136,14 @@ class PreflightHooks:
             classifier = catalog.load(key)
             with without_traceback():
                 check_weights(resolve_weights(classifier.weights, catalog.load("workspace")), classifier)
+
+    def _check_inception(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        key = "params:validation.fidelity"
+        if key in pipeline.inputs() and (weights := catalog.load(key).inception_weights):
+            from malaria_diffusion.questions.fidelity.inception import inception
+
+            with without_traceback():
+                inception(Path(weights))
 
 
 class LauncherHooks:

@@ -23,6 +23,8 @@ from malaria_diffusion.diffusion.model import DiffusionModel
 from malaria_diffusion.files import whole
 from malaria_diffusion.questions import comparison, questions
 from malaria_diffusion.questions.explanations.config import ExplanationParameters
+from malaria_diffusion.questions.fidelity.config import FidelityParameters
+from malaria_diffusion.questions.fidelity.inception import inception
 from malaria_diffusion.questions.question import Step
 from malaria_diffusion.questions.results import Results
 from malaria_diffusion.questions.utility.config import UtilityParameters
@@ -41,6 +43,7 @@ class ValidationParameters(Parameters):
             generated with.
         bound: How its variational bound is estimated.
         explanations: What explains the classifier's answers.
+        fidelity: In which public space synthetic cells are compared too.
         utility: The study of what synthetic cells are worth to a classifier, dozens of trainings; None: not asked.
         packing: How the cells were packed, as of phantom cells their parasites are packed again.
         phantom: Which phantom cells they are, if they are.
@@ -51,6 +54,7 @@ class ValidationParameters(Parameters):
     sampling: SamplingParameters = SamplingParameters()
     bound: BoundParameters = BoundParameters()
     explanations: ExplanationParameters = ExplanationParameters()
+    fidelity: FidelityParameters = FidelityParameters()
     utility: UtilityParameters | None = None
     packing: PackingParameters = PackingParameters()
     phantom: PhantomParameters = PhantomParameters()
@@ -97,12 +101,15 @@ def validate(
         parameters: What is asked, and how; None: as `ValidationParameters` has it.
 
     Raises:
-        UserError: cells, model and synthetic cells that do not belong together, or too few of a class.
+        UserError: cells, model and synthetic cells that do not belong together, too few of a class, or weights that are
+            not there.
     """
     asked = parameters or ValidationParameters()
     lineage = model.lineage.model_dump(mode="json")
     refuse_other_cells(lineage, cells.fingerprint, cells.table)
     refuse_other_weights(lineage, synthetic.lineage or {})
+    if asked.fidelity.inception_weights is not None:
+        inception(Path(asked.fidelity.inception_weights))  # before anything is trained
     data: dict[str, Any] = {
         "cells": cells,
         "synthetic_cells": synthetic,
@@ -116,6 +123,7 @@ def validate(
         "params:data_processing.packing": asked.packing,
         "params:phantom": asked.phantom,
         **{f"params:validation.{name}": getattr(asked, name) for name in ("classifier", "comparison", "explanations")},
+        "params:validation.fidelity": asked.fidelity,
         "params:validation.utility": asked.utility,
     }
     parts = [part for part in [*SECTIONS, *questions()] if part.name != "utility" or asked.utility]

@@ -1,8 +1,6 @@
 """How far generated images are from real ones: the kernel distance by which training picks its weights.
 
-The features are those of a fixed random network, so nothing is downloaded and nothing is learned. Random embeddings
-rank generators well where images are far from those of a pretrained network (Naeem et al. 2020, section 5.1); taking
-absolute values of filter responses at several scales is the scattering transform's way (Bruna & Mallat 2013).
+The features are those of a fixed random network, see statistics.random_network.
 
 This space steers the training. Whatever is reported of its result must come from another one.
 """
@@ -10,16 +8,14 @@ This space steers the training. Whatever is reported of its result must come fro
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.statistics.kernel_distance import capped, kernel
+from malaria_diffusion.statistics.random_network import random_features
 
 # of the network; distances in another one are other numbers
 KEY = 2018
-CHANNELS = (16, 32, 64)
 AT_ONCE = 256
 
 
@@ -42,7 +38,7 @@ class QualityMeasure:
         self._shape = (3, *reference.shape[-1:] * 2)
         self._check(reference)
         self._check(typical)
-        raw = random_features(typical)
+        raw = random_features(typical, KEY)
         self._centre, deviation = raw.mean(axis=0), raw.std(axis=0)
         # divided by its rounding errors, a feature that does not vary would outweigh all others
         self._deviation = np.where(deviation > 1e-9, deviation, np.inf)
@@ -58,7 +54,7 @@ class QualityMeasure:
 
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         """The features of `images`, uint8, (N, 3, S, S): (N, D), of mean square 1 over typical ones."""
-        white: NDArray[np.float64] = (random_features(images) - self._centre) / self._deviation @ self._whitening
+        white: NDArray[np.float64] = (random_features(images, KEY) - self._centre) / self._deviation @ self._whitening
         return capped(white)
 
     def distance(self, images: NDArray[np.uint8]) -> float:
@@ -90,35 +86,6 @@ class QualityMeasure:
 def nearest_in_pixels(images: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Distance (N,) from each image to the nearest of `others`, uint8, root mean square over pixels in [-1, 1]."""
     return _nearest(images.reshape(len(images), -1), others.reshape(len(others), -1)) / 127.5
-
-
-@torch.inference_mode()
-def random_features(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Mean and maximum of every channel of `images`, uint8, (N, 3, S, S), and of each level of the network: (N, D)."""
-    weights = _weights()
-    rows = []
-    for start in range(0, len(images), AT_ONCE):
-        x = torch.from_numpy(images[start : start + AT_ONCE].astype(np.float64)) / 127.5 - 1
-        pooled = [x.mean((2, 3)), x.amax((2, 3))]
-        for weight in weights:
-            if len(pooled) > 2:
-                x = functional.avg_pool2d(x, 2)
-            x = functional.conv2d(functional.pad(x, (1, 1, 1, 1), mode="replicate"), weight).abs()
-            pooled += [x.mean((2, 3)), x.amax((2, 3))]
-        rows.append(torch.cat(pooled, dim=1).numpy())
-    return np.concatenate(rows)
-
-
-def _weights() -> list[torch.Tensor]:
-    """The filters of each level, (out, in, 3, 3), orthogonal to each other and of length 1."""
-    # NumPy's own stream, which is the same in every version of PyTorch and leaves PyTorch's alone
-    generator = np.random.Generator(np.random.Philox(key=KEY))
-    weights = []
-    for before, after in zip((3, *CHANNELS[:-1]), CHANNELS, strict=True):
-        # unique but for the signs of filters, which absolute values forget
-        q, _ = np.linalg.qr(generator.standard_normal((before * 9, after)))
-        weights.append(torch.from_numpy(q.T.reshape(after, before, 3, 3)))
-    return weights
 
 
 def _mean_kernel(x: NDArray[np.float64], y: NDArray[np.float64] | None = None) -> float:

@@ -32,7 +32,7 @@ def fidelity(table: pd.DataFrame, space: str, images: str) -> Figure:
         axes.set_yticks(places, part["group"], fontsize=7)
         axes.set_ylim(len(part) - 0.5, -0.5)
         axes.tick_params(axis="x", labelsize=7)
-        axes.set_title(f"{metric} ({part['better'].iloc[0]} is better)", fontsize=8)
+        axes.set_title(f"{metric}\n({part['better'].iloc[0]} is better)", fontsize=8)
         if metric == "kernel distance":
             axes.axvline(0, color="black", linewidth=0.5, linestyle=":")
     figure.legend(*panels[0].get_legend_handles_labels(), fontsize=7, loc="outside lower center", ncols=2)

@@ -21,11 +21,13 @@ from malaria_diffusion.questions.fidelity.neighbours import NEIGHBOURS, Owned, l
 from malaria_diffusion.statistics.bootstrap import Bootstrap, Interval, bootstrap_counts
 from malaria_diffusion.statistics.comparison import compared_groups
 from malaria_diffusion.statistics.kernel_distance import capped, kernel
+from malaria_diffusion.statistics.sliced_wasserstein import sliced_wasserstein
 
 MOST_DIMENSIONS = 64
 BETTER = {
     "kernel distance": "smaller",
     "Frechet distance": "smaller",
+    "sliced Wasserstein distance": "smaller",
     "precision": "larger",
     "recall": "larger",
     "density": "larger",
@@ -196,9 +198,24 @@ def frechet_distances(real: Side, other: Side) -> NDArray[np.float64]:
     shared = np.sqrt(np.linalg.eigvalsh(root @ other_covariance @ root).clip(0)).sum(axis=1)
     traces = np.trace(covariance + other_covariance, axis1=1, axis2=2)
     distances: NDArray[np.float64] = np.square(mean - other_mean).sum(axis=1) + traces - 2 * shared
-    if len(distances) > 1:
-        distances[1:] -= distances[1:].mean() - distances[0]
-    return distances.clip(0)
+    return _about_the_first(distances)
+
+
+def sliced_wasserstein_distances(real: Side, other: Side) -> NDArray[np.float64]:
+    """Sliced Wasserstein distance, see `sliced_wasserstein`; biased by the number of images as a Frechet distance is.
+
+    Returns:
+        (1 + resamples,), the distance itself first; resamples are moved as those of `frechet_distances`.
+    """
+    weights = (side.draws[:, side.owner] for side in (real, other))
+    return _about_the_first(sliced_wasserstein(real.features, other.features, *weights))
+
+
+DISTANCES = {
+    "kernel distance": kernel_distances,
+    "Frechet distance": frechet_distances,
+    "sliced Wasserstein distance": sliced_wasserstein_distances,
+}
 
 
 def fidelity_table(
@@ -233,7 +250,7 @@ def fidelity_table(
             people = None if side == "synthetic" else cells[side].loc[chosen, "person"].to_numpy(dtype=str)
             sides[side] = resampled(features[side][chosen], people, bootstrap)
         found: dict[str, Sequence[tuple[float, Interval]]] = {}
-        for metric, distances in (("kernel distance", kernel_distances), ("Frechet distance", frechet_distances)):
+        for metric, distances in DISTANCES.items():
             synthetic, floor = (distances(sides["real"], sides[side]) for side in ("synthetic", "floor"))
             draws = (synthetic, floor, synthetic - floor)
             found[metric] = [(float(drawn[0]), bootstrap.interval(drawn[1:])) for drawn in draws]
@@ -297,3 +314,10 @@ def _moments(side: Side) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     second = (side.draws @ products).reshape(-1, x.shape[1], x.shape[1])
     outer = mean[:, :, None] * mean[:, None, :]
     return mean, (second - count[:, :, None] * outer) / (count[:, :, None] - 1)
+
+
+def _about_the_first(distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Resampled distances, which follow the distance itself, moved so that it is their mean, and cut at 0."""
+    if len(distances) > 1:
+        distances[1:] -= distances[1:].mean() - distances[0]
+    return distances.clip(0)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from malaria_diffusion.questions.distributions.question import ALPHA, levels
+from malaria_diffusion.questions.fidelity.inception import SKIPPED
 from malaria_diffusion.questions.fidelity.steps import STEPS
 from malaria_diffusion.questions.question import Claim, Definition, Headline, Judged, Question, Verdict
 from malaria_diffusion.questions.results import Results, only
@@ -86,6 +87,17 @@ DEFINITIONS = {
         "Between Gaussians with the features' means and covariances (Heusel et al. 2017); biased upwards. "
         "Small is alike.",
     ),
+    "sliced": Definition(
+        "Sliced Wasserstein distance",
+        "Mean over random directions of how far the cells have to be moved along each (Rabin et al. 2012), in standard "
+        "deviations of real cells; biased upwards. Small is alike.",
+    ),
+    "inception": Definition(
+        "FID and KID",
+        "Frechet and kernel distance in the space of Inception-v3, which learned photographs. KID: unbiased, pairs of "
+        "different people. FID: of fewer images than dimensions, so compare it with its floor, of as many images, and "
+        "with no other number.",
+    ),
     "precision": Definition(
         "Precision and density",
         "Precision: share of synthetic cells within reach of a real one (Kynkaanniemi et al. 2019). Density: how "
@@ -106,7 +118,7 @@ QUESTION = Question(
     folder=Path(__file__).parent,
     place=80,
     steps=STEPS,
-    results=("fidelity_metrics", "recognised", "distribution_tests", "descriptor_tests"),
+    results=("fidelity_metrics", "inception_metrics", "recognised", "distribution_tests", "descriptor_tests"),
     figures=("figure_fidelity",),
     definitions=DEFINITIONS,
     rules=RULES,
@@ -114,5 +126,5 @@ QUESTION = Question(
     primary="fidelity",
     about_model=True,
     claims=claims,
-    context=lambda results: {"worse": worse_than_floor(results["fidelity_metrics"])},
+    context=lambda results: {"worse": worse_than_floor(results["fidelity_metrics"]), "skipped": SKIPPED},
 )
