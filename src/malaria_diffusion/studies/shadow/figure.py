@@ -1,0 +1,43 @@
+"""How many members are found at how few false alarms, by both attacks, as Carlini et al. 2022 draw it."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from malaria_diffusion.figures.style import FLOOR, REAL, SYNTHETIC, new_figure
+from malaria_diffusion.studies.shadow.attack import LIKELIHOOD_RATIO, THRESHOLD, Attack
+
+STYLES = {LIKELIHOOD_RATIO: (SYNTHETIC, "-"), THRESHOLD: (REAL, "--")}
+
+
+def roc_figure(found: Attack, caption: str) -> Figure:
+    """ROC curves on logarithmic axes, of all shadow models together and of the diffusion model.
+
+    Args:
+        found: See `Attack`.
+        caption: What the cells are.
+    """
+    figure = new_figure(9, 4.4)
+    for axes, (target, said) in zip(figure.subplots(1, 2), found.summary.items(), strict=True):
+        if not said["testable"]:
+            axes.set_axis_off()
+            axes.set_title(target, fontsize=9)
+            axes.text(0.5, 0.5, f"Not testable: {said['reason']}", ha="center", va="center", fontsize=8, wrap=True)
+            continue
+        least = 1 / said["non_members"]
+        axes.plot([least, 1], [least, 1], color=FLOOR, linestyle=":", label="chance")
+        for attack, curve in found.roc[found.roc["target"] == target].groupby("attack", sort=False):
+            auc, (colour, line) = said[attack]["auc"], STYLES[attack]
+            label = f"{attack}: AUC {auc['value']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]"
+            axes.step(curve["fpr"], curve["tpr"], where="post", color=colour, linestyle=line, label=label)
+        axes.set(xscale="log", yscale="log", xlim=(least, 1), ylim=(least, 1))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel("non-members taken for members")
+        axes.set_ylabel("members found")
+        axes.set_title(
+            f"{target}: {said['verdict']}\n{said['members']} members, {said['non_members']} others", fontsize=9
+        )
+        axes.legend(fontsize=7, loc="lower right", title=caption, title_fontsize=7)
+    return figure
