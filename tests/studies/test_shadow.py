@@ -136,6 +136,13 @@ def test_what_cannot_be_halved_is_refused_and_nameless_cells_are_halved_by_class
 # --- the ratio ---
 
 
+def test_where_nothing_is_remembered_balanced_shadows_tell_nothing_by_being_balanced():
+    """Of six that balance each other without pairs, 0.46: the others hold a member twice, a non-member thrice."""
+    shadows, _, halves = simulated(study(cells=4000), settings(cells=4000, models=6), np.random.default_rng(0))
+    for one in shadows[:2]:
+        assert stratified_auc(-one.scores[LIKELIHOOD_RATIO], one.member, halves.stratum) == pytest.approx(0.5, abs=0.03)
+
+
 @pytest.mark.parametrize(("models", "effect"), [(2, 0.8), (2, 0.2), (6, 0.8)])
 def test_an_effect_that_all_cells_share_is_found_as_well_as_theory_says(models, effect):
     """The loss less the mean of K others is normal with variance 1 + 1 / K, for members `effect` lower."""

@@ -71,7 +71,7 @@ def design(cells: Cells, parameters: ShadowParameters) -> Design:
 def strata_of(table: pd.DataFrame) -> tuple[NDArray[np.int64], str]:
     """Person and class of each cell as a number, and their names; the class alone if most would stand alone."""
     for columns in (["person", "label"], ["label"]):
-        stratum = table.groupby(columns).ngroup().to_numpy(np.int64)
+        stratum = np.asarray(table.groupby(columns).ngroup(), dtype=np.int64)
         if (np.bincount(stratum)[stratum] > 1).mean() >= 0.5:
             break
     return stratum, " and ".join(columns)

@@ -27,8 +27,11 @@ def roc_figure(found: Attack, caption: str) -> Figure:
             continue
         least = 1 / said["non_members"]
         axes.plot([least, 1], [least, 1], color=FLOOR, linestyle=":", label="chance")
-        for attack, curve in found.roc[found.roc["target"] == target].groupby("attack", sort=False):
-            auc, (colour, line) = said[attack]["auc"], STYLES[attack]
+        for attack, (colour, line) in STYLES.items():
+            auc, curve = (
+                said[attack]["auc"],
+                found.roc[(found.roc["target"] == target) & (found.roc["attack"] == attack)],
+            )
             label = f"{attack}: AUC {auc['value']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]"
             axes.step(curve["fpr"], curve["tpr"], where="post", color=colour, linestyle=line, label=label)
         axes.set(xscale="log", yscale="log", xlim=(least, 1), ylim=(least, 1))
