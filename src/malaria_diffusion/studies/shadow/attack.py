@@ -50,8 +50,9 @@ class Attack(NamedTuple):
         metrics: One row for each target (every shadow, all together, the model), attack and metric: target, attack,
             metric ("auc", "tpr at 0.01", "tpr at 0.001"), value, low, high, members, non_members. A single shadow has
             no interval. Rates are stated where five non-members at least may be above the threshold.
-        summary: Ready for JSON: for "shadow models" and "diffusion model" testable, reason (if not), verdict (by the
-            likelihood ratio) and by attack the metrics and, over shadows, the spread (sd) of their AUC.
+        summary: Ready for JSON: for "shadow models" and "diffusion model" testable, reason (if not), models, members
+            and non_members (of each model's cells), verdict (by the likelihood ratio) and by attack the metrics and,
+            over shadows, the spread (standard deviation) of their AUC.
         roc: The curves: target, attack, fpr, tpr, over all cells of all targets together.
     """
 
@@ -65,9 +66,11 @@ def likelihood_ratio(
 ) -> NDArray[np.float64]:
     """Logarithm of the likelihood of each loss if the cell was trained on, over that if it was not, (N,).
 
-    Both are normal. Their means are those of the other models with and without the cell; how far a cell's are apart is
-    shrunk to the mean over cells as far as chance explains what they differ by (James & Stein 1961), wholly where no
-    cell has two models on one side; their variance is pooled over cells.
+    Both are normal, their variance is pooled over cells, and their means are those of the other models with and without
+    the cell. How far these are apart is shrunk to the mean over cells as far as chance explains the differences (James
+    & Stein 1961): wholly where no cell has two models on one side. Training on a cell raises no loss: no cell's means
+    are taken to be the wrong way round, and that mean is taken to be its standard error at least. Otherwise models that
+    remember nothing would, each both target and witness, agree by chance on a direction.
 
     Args:
         loss: Under the attacked model, (N,).
@@ -77,15 +80,16 @@ def likelihood_ratio(
     half = others.shape[1] // 2
     without, within = (others[side].reshape(-1, half) for side in (~inside, inside))  # each cell has half of them
     apart = without.mean(axis=1) - within.mean(axis=1)
+    found = float(apart.var())
+    variance = found / 2
     if half > 1:
         variance = float(np.mean([side.var(axis=1, ddof=1) for side in (without, within)]))
-    else:
-        variance = float(apart.var()) / 2
-    by_chance, found = 2 * variance / half, float(apart.var())
-    kept = max(0.0, 1 - by_chance / found) if half > 1 and found > 0 else 0.0
-    apart = apart.mean() + kept * (apart - apart.mean())
     if variance == 0:
         return np.zeros(len(loss))
+    by_chance = 2 / half * variance
+    found = max(found, by_chance)
+    mean = max(float(apart.mean()), float(np.sqrt(found / len(apart))))
+    apart = np.maximum(mean + (1 - by_chance / found) * (apart - apart.mean()), 0)
     middle, deviation = others.mean(axis=1), np.sqrt(variance)
     ratio: NDArray[np.float64] = norm.logpdf(loss, middle - apart / 2, deviation) - norm.logpdf(
         loss, middle + apart / 2, deviation
@@ -129,8 +133,8 @@ def attack(shadows: list[Target], model: Target, design: Design, confidence: flo
         shadows: Each as the target, see `targets`.
         model: The diffusion model as the target.
         design: Persons and classes of the attacked cells.
-        confidence: Of the intervals, over people, for these trainings: each cell's loss varies from training to
-            training by itself, which people carry with them.
+        confidence: Of the intervals, which are for other people's cells under these trainings; the spread over
+            shadows tells of other trainings.
     """
     people, stratum = design.pool.people[design.attacked], design.stratum[design.attacked]
     rows, curves, summary = [], [], dict[str, Any]()
@@ -138,7 +142,7 @@ def attack(shadows: list[Target], model: Target, design: Design, confidence: flo
         if reason := _too_few(attacked, stratum):
             summary[name] = {"testable": False, "reason": reason}
             continue
-        summary[name] = {"testable": True, "reason": ""}
+        summary[name] = {"testable": True, "reason": "", "models": len(attacked)}
         for kind in (LIKELIHOOD_RATIO, THRESHOLD):
             found, each = _measured(attacked, kind, people, stratum, confidence)
             members, scores = _together(attacked, kind)

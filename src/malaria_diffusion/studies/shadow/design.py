@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.errors import Remedy, UserError
-from malaria_diffusion.questions.privacy.membership import FEWEST
+from malaria_diffusion.questions.privacy.membership import FEWEST, FEWEST_PEOPLE
 from malaria_diffusion.studies.config import ShadowParameters
 
 
@@ -45,17 +45,17 @@ def design(cells: Cells, parameters: ShadowParameters) -> Design:
         parameters: How many shadows and attacked cells, and the seed.
 
     Raises:
-        UserError: fewer than 20 members and 20 non-members for each shadow, or all of one person.
+        UserError: fewer than 20 members and 20 non-members for each shadow, or fewer than 10 people.
     """
     pool = cells[np.sort(np.concatenate([cells.part("train").places, cells.part("audit").places]))]
     stratum, matched_by = strata_of(pool.table)
     people = len(set(pool.people.tolist()))
     # of a stratum of one nothing can be told
-    if (paired := int((np.bincount(stratum)[stratum] > 1).sum())) < 2 * FEWEST or people < 2:
+    if (paired := int((np.bincount(stratum)[stratum] > 1).sum())) < 2 * FEWEST or people < FEWEST_PEOPLE:
         raise UserError(
             f"{paired} cells of {people} training people can be halved by {matched_by}, shadow models need "
-            f"{2 * FEWEST} of two people at least; pack more cells, or lower data_processing.split.val_fraction and "
-            "test_fraction",
+            f"{2 * FEWEST} of {FEWEST_PEOPLE} people at least; pack more cells, or lower "
+            "data_processing.split.val_fraction and test_fraction",
             Remedy.DATA,
         )
     rng = np.random.default_rng(parameters.seed)

@@ -39,8 +39,8 @@ def roc_figure(found: Attack, caption: str) -> Figure:
             axis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("non-members taken for members")
         axes.set_ylabel("members found")
-        axes.set_title(
-            f"{target}: {said['verdict']}\n{said['members']} members, {said['non_members']} others", fontsize=9
-        )
-        axes.legend(fontsize=7, loc="lower right", title=caption, title_fontsize=7)
+        counts = f"{said['members']} members, {said['non_members']} non-members"
+        of_all = f" of {said['models']} models" if said["models"] > 1 else ""
+        axes.set_title(f"{target}: {said['verdict']}\n{counts}{of_all}", fontsize=9)
+        axes.legend(fontsize=7, loc="best", title=caption, title_fontsize=7)
     return figure
