@@ -69,8 +69,8 @@ def likelihood_ratio(
     Both are normal, their variance is pooled over cells, and their means are those of the other models with and without
     the cell. How far these are apart is shrunk to the mean over cells as far as chance explains the differences (James
     & Stein 1961): wholly where no cell has two models on one side. Training on a cell raises no loss: no cell's means
-    are taken to be the wrong way round, and that mean is taken to be its standard error at least. Otherwise models that
-    remember nothing would, each both target and witness, agree by chance on a direction.
+    are taken to be less apart, that way round, than the standard error of that mean. Otherwise models that remember
+    nothing would, each both target and witness, agree by chance on a direction.
 
     Args:
         loss: Under the attacked model, (N,).
@@ -88,8 +88,8 @@ def likelihood_ratio(
         return np.zeros(len(loss))
     by_chance = 2 / half * variance
     found = max(found, by_chance)
-    mean = max(float(apart.mean()), float(np.sqrt(found / len(apart))))
-    apart = np.maximum(mean + (1 - by_chance / found) * (apart - apart.mean()), 0)
+    shrunk = apart.mean() + (1 - by_chance / found) * (apart - apart.mean())
+    apart = np.maximum(shrunk, np.sqrt(found / len(apart)))
     middle, deviation = others.mean(axis=1), np.sqrt(variance)
     ratio: NDArray[np.float64] = norm.logpdf(loss, middle - apart / 2, deviation) - norm.logpdf(
         loss, middle + apart / 2, deviation
