@@ -12,6 +12,7 @@ from malaria_diffusion.pipelines import (
     guidance,
     phantom,
     reader_study,
+    shadow_models,
     validation,
 )
 
@@ -34,4 +35,5 @@ def register_pipelines() -> dict[str, Pipeline]:
         "guidance": guidance.create_pipeline(),
         "phantom": phantom.create_pipeline(),
         "reader_study": reader_study.create_pipeline(),
+        "shadow_models": shadow_models.create_pipeline(),
     }

@@ -1,4 +1,4 @@
-"""The diffusion model as a classifier on a tiny project: whole, and refused where something is missing or foreign."""
+"""The diffusion model as a classifier, and attacked, on a tiny project: whole, and refused where something is amiss."""
 
 import json
 from io import StringIO
@@ -20,6 +20,24 @@ def project(tmp_path_factory):
     project = make_project(tmp_path_factory.mktemp("project"), tiny)
     project.succeeds("run", "--pipelines", "data_processing,diffusion")
     return project
+
+
+def test_shadow_models_attack_the_same_project_and_are_trained_once(project):
+    shadows = ("run", "--pipeline", "shadow_models", "--params", "shadow_models.images=32,shadow_models.cells=110")
+    reports, work = project.folder / "data/08_reporting", project.folder / "data/02_intermediate/shadow_models"
+    project.succeeds(*shadows)
+    summary = json.loads((reports / "shadow_summary.json").read_text())
+    assert summary["shadow models"]["verdict"] in ("members are told apart", "nothing found by this attack")
+    assert "audit_fraction" in summary["diffusion model"]["reason"]  # a handful of audit cells
+    table = pd.read_csv(reports / "shadow_metrics.csv")
+    assert (table["target"].str.match(r"shadow \d")).sum() == 4 * 2
+    assert (reports / "figure_shadow_models.png").stat().st_size > 10_000
+    trained = sorted(work.rglob("*.safetensors"))
+    before = [path.stat().st_mtime_ns for path in trained]
+    assert len(trained) >= 4
+    project.succeeds(*shadows)
+    assert [path.stat().st_mtime_ns for path in sorted(work.rglob("*.safetensors"))] == before
+    pd.testing.assert_frame_equal(pd.read_csv(reports / "shadow_metrics.csv"), table)
 
 
 @pytest.fixture(scope="module")

@@ -51,3 +51,20 @@ class AblationParameters(Parameters):
         if value[0] < 4:
             raise ValueError(f"each must be 4 at least, found {value[0]}")
         return value
+
+
+class ShadowParameters(Parameters):
+    """The attack on membership with shadow models; process, network and training are those of the diffusion model.
+
+    Attributes:
+        models: Shadow models, an even number: each pair halves the cells, and when one is attacked, both are left out
+            of what the attacker knows.
+        images: Training images that each sees, rounded to whole epochs of its half.
+        cells: Cells attacked, audit cells among them, up to half.
+        seed: Of the halves, the noise and, counted up, the trainings.
+    """
+
+    models: int = Field(4, ge=4, multiple_of=2)
+    images: int = Field(4000, ge=1)
+    cells: int = Field(800, ge=40)
+    seed: int = Field(0, ge=0, lt=2**62)

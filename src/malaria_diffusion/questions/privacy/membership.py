@@ -121,8 +121,8 @@ def membership_attack(
     sides = {
         "member": inside,
         "non-member": outside,
-        "val": _some_of_each(study.part("val"), rng),
-        "test": _some_of_each(study.part("test"), rng),
+        "val": some_of_each(study.part("val"), rng),
+        "test": some_of_each(study.part("test"), rng),
     }
     steps = attack_timesteps(denoiser.diffusion.timesteps)
     cells, each = _with_losses(denoiser, sides, steps, int(rng.integers(2**63)), compute)
@@ -208,14 +208,16 @@ def stratified_auc(loss: NDArray[np.float64], is_member: NDArray[np.bool_], stra
     return above / total if total else float("nan")
 
 
-def true_positive_rate(loss: NDArray[np.float64], is_member: NDArray[np.bool_]) -> tuple[float, float]:
-    """The largest share of members below a threshold with at most 1 % of non-members below it, and that share; NaN
+def true_positive_rate(
+    loss: NDArray[np.float64], is_member: NDArray[np.bool_], rate: float = FALSE_POSITIVE_RATE
+) -> tuple[float, float]:
+    """The largest share of members below a threshold with at most `rate` of non-members below it, and that share; NaN
     without both.
     """
     if is_member.all() or not is_member.any():
         return float("nan"), float("nan")
     fpr, tpr, _ = roc_curve(is_member, -loss, drop_intermediate=False)
-    place = int((fpr <= FALSE_POSITIVE_RATE + 1e-12).sum()) - 1
+    place = int((fpr <= rate + 1e-12).sum()) - 1
     return float(tpr[place]), float(fpr[place])
 
 
@@ -255,7 +257,7 @@ def _looks(images: NDArray[np.uint8], classes: NDArray[np.int64]) -> NDArray[np.
     return np.column_stack([*looks, *np.eye(int(classes.max()) + 1)[classes].T]).astype(np.float64)
 
 
-def _some_of_each(cells: Cells, rng: np.random.Generator) -> Cells:
+def some_of_each(cells: Cells, rng: np.random.Generator) -> Cells:
     """At most `CELLS_EACH` random cells of each person."""
     order = rng.permutation(len(cells))
     rank = pd.Series(cells.people[order]).groupby(cells.people[order]).cumcount().to_numpy()

@@ -76,7 +76,7 @@ def train_small_ddpm(data: TrainingData, like: Lineage, training: TrainingParame
         folder: Holds a folder for each training.
     """
     size, process, network = int(data.cells.shape[-1]), like.process, like.network
-    place = _place(data, like, training, folder)
+    place = training_folder(data, like, training, folder)
     train(data, process, network, training, place)
     objective = load_averaged(place, process, network, training, size, data.num_classes)
     guide = None
@@ -109,7 +109,7 @@ def cells_of_small_ddpm(
     """
     how = sampling.model_dump(mode="json", exclude={"count", "device", "batch_size"})
     how["precision"] = str(resolve_precision(sampling.precision, resolve_device(sampling.device)))
-    place = _place(data, like, training, folder)
+    place = training_folder(data, like, training, folder)
     generated = place / f"cells-{fingerprint_json([how, labels.tolist()])}.npy"
     if generated.exists():
         kept: NDArray[np.uint8] = np.load(generated)
@@ -120,8 +120,8 @@ def cells_of_small_ddpm(
     return images
 
 
-def _place(data: TrainingData, like: Lineage, training: TrainingParameters, folder: Path) -> Path:
-    """The folder of a training."""
+def training_folder(data: TrainingData, like: Lineage, training: TrainingParameters, folder: Path) -> Path:
+    """Where a training is kept, see `train_small_ddpm`."""
     size, classes = int(data.cells.shape[-1]), data.num_classes
     settings = training_settings(data.fingerprint, size, classes, like.process, like.network, training)
     # the number of epochs is the last there will be, so it may name the training
