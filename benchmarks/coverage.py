@@ -3,7 +3,8 @@
     python benchmarks/coverage.py --json coverage.json
 
 People are made up: of log-normal numbers of cells, a quarter healthy, some harder than others, each with a stain of its
-own. What is measured of them are this package's own functions, as in the validation. Intervals state 95 %.
+own. What is measured of them are this package's own functions, as in the validation. Intervals state 95 %. Neighbour
+scores take the longest: 400 trials a quarter of an hour on an idle processor.
 """
 
 from __future__ import annotations

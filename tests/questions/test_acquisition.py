@@ -153,7 +153,8 @@ def test_intervals_hold_what_the_auc_is_on_average():
         for scope, stratum in (("people", scores.fold), ("within person", unit)):
             auc, interval = auc_interval(scores, truth, stratum, groups_of(unit), 0.95)
             found[scope].append((auc, *interval))
-    # by the benchmark @@; with scores held, as before, @@
+    # by the benchmark 0.92 and, within people, 0.95 hold with 15 people (200 trials a row); with scores held, as a
+    # bootstrap of people has it, 0.73 and 0.57
     for scope, each in found.items():
         auc, low, high = np.array(each).T
         assert np.mean((low <= auc.mean()) & (auc.mean() <= high)) > 0.88, scope

@@ -255,8 +255,8 @@ def fidelity_table(
             draws = (synthetic, floor, synthetic - floor)
             found[metric] = [(float(drawn[0]), bootstrap.interval(drawn[1:])) for drawn in draws]
         real, floors, made = (Owned(sides[side].features, sides[side].owner) for side in SIDES)
-        scores = [left_out_scores(real, other, neighbours) for other in (made, floors)]
-        found |= scored(*scores, bootstrap.confidence)
+        of_synthetic, of_floor = (left_out_scores(real, other, neighbours) for other in (made, floors))
+        found |= scored(of_synthetic, of_floor, bootstrap.confidence)
         for metric, better in BETTER.items():
             row: dict[str, Any] = {"metric": metric, "group": group, "better": better, "n": len(real.features)}
             for name, (value, interval) in zip(("value", "floor", "difference"), found[metric], strict=True):

@@ -1,7 +1,7 @@
 """Precision, recall, density and coverage, with intervals that find the neighbourhoods anew.
 
-Who is whose neighbour depends on everybody, so that resampling what each image adds to a mean makes intervals of half
-the width they need (0.5 to 0.9 of them hold where 0.95 is stated, benchmarks/coverage.py). People are left out in turn
+Who is whose neighbour depends on everybody, so that resampling what each image adds to a mean makes intervals that are
+too short: 0.7 to 0.87 of those at 0.95 hold. People are left out in turn
 instead, with the neighbourhoods of those who remain. Distances are measured once.
 """
 
@@ -105,7 +105,7 @@ def scored(synthetic: LeftOut, floor: LeftOut, confidence: float) -> dict[str, S
     """Intervals of what the scores are on average over new people, of as many people and images.
 
     Real cells are common to both, so that the difference varies with what they do to it alone. The jackknife errs on
-    the wide side here, as neighbourhoods depend on everybody: 0.95 to 1 of those at 0.95 hold (benchmarks/coverage.py).
+    the wide side here, as neighbourhoods depend on everybody: 0.92 to 1 of those at 0.95 hold (benchmarks/coverage.py).
 
     Args:
         synthetic: Of synthetic images against real ones.
