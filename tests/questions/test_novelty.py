@@ -152,6 +152,7 @@ def test_planted_copies_of_phantom_cells_are_caught(phantom):
     caught = result.distances.groupby(kinds)["copy"].mean()
     assert (caught[["exact", "turned or mirrored", "JPEG"]] == 1).all()
     assert caught["shifted by 1 px"] > 0.8
+    assert (caught[["enlarged by 6 %", "turned by 15 degrees"]] > 0.5).all()
     power = result.power[result.power["space"] == "any"].set_index("kind")
     assert list(power.index) == [*PLANTED, "all"]
     assert power.loc["all", "planted"] == power.loc[list(COPIES), "planted"].sum() == 8

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.statistics.signature import Signatures, foreground
 
 Embedding = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
 
@@ -57,7 +58,8 @@ class Space(NamedTuple):
     Attributes:
         name: In results.
         embed: From images to vectors.
-        shifted: Whether the nearest ones are compared with shifts too, which only pixels know.
+        shifted: Whether the nearest ones are compared with shifts too, which only pixels know, and near copies are
+            looked for by their signatures.
     """
 
     name: str
@@ -85,7 +87,8 @@ def nearest_cells(
     """Distances of all queries to members; of the first of them also to the matched sets.
 
     All pairs by expanded squares, as one matrix product, which is fast; the nearest ones again by differences, which is
-    exact, and if the space knows shifts with these.
+    exact, and if the space knows shifts with these. There a member that stands out more by its signature takes the
+    place of the nearest, see `Signatures`.
     """
     embed, shifted = space.embed, members if space.shifted else None
     count, many = len(members), 8 * AT_ONCE
@@ -96,6 +99,7 @@ def nearest_cells(
     squares = np.einsum("md,md->m", base, base)
     alike = 1e-6 * float(squares.mean())  # rounding errors of expanded squares are about as large
 
+    signatures = Signatures(base[:count], members) if space.shifted else None
     nearest, matched = [], []
     with tqdm(total=len(queries), desc=f"nearest cells ({space.name})", unit="cell") as bar:
         for start in range(0, len(queries), AT_ONCE):
@@ -113,7 +117,14 @@ def nearest_cells(
             d2 = d2.clip(min=0)
             listed = min(SHORT_LIST, count)
             short = np.argpartition(d2[:, :count], listed - 1, axis=1)[:, :listed]
-            nearest.append(_exactly(block, turned, own, base, short, shifted))
+            found = _nearest_of(short, _exactly(block, turned, own, base, short, shifted))
+            if signatures is not None:
+                member, relative = signatures.nearest(turned, block[0], NEIGHBOURS)
+                other = _exactly(block, turned, own, base, member[:, None], shifted)
+                instead = (member, other[0][:, 0], relative, other[1][:, 0], other[2][:, 0])
+                chosen = relative < found[2]
+                found = tuple(np.where(chosen, new, old) for new, old in zip(instead, found, strict=True))
+            nearest.append(found)
             if start < sets.n:
                 matched.append(_matched(d2[: sets.n - start], sets, count, alike, base.shape[1]))
             bar.update(shape[1])
@@ -126,10 +137,7 @@ def nearest_cells(
 def _centred(cells: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Cells moved by whole pixels, so that the centre of what differs from the border is in the middle."""
     size = cells.shape[-1]
-    border = np.concatenate(
-        [cells[..., [0, -1], :].reshape(*cells.shape[:2], -1), *cells.transpose(3, 0, 1, 2)[[0, -1]]], axis=2
-    )
-    away = np.abs(cells - np.median(border, axis=2).astype(np.float32)[..., None, None]).sum(axis=1)
+    away = foreground(cells)
     total, places = np.maximum(away.sum(axis=(1, 2)), 1), np.arange(size)
     rows, columns = (
         (places + np.rint(away.sum(axis=axis) @ (places - (size - 1) / 2) / total).astype(int)[:, None]) % size
@@ -159,7 +167,7 @@ def _exactly(
     short: NDArray[np.int64],
     shifted: NDArray[np.uint8] | None,
 ) -> tuple[NDArray[Any], ...]:
-    """Of a short list (B, K): the nearest member, its distance, relative distance, transform and shift, (B,) each."""
+    """Distance, transform and shift of each member of a short list, (B, K) each."""
     rows = np.arange(len(short))[:, None]
     there = base[short]
     transform = (own.T[:, :, None] - 2 * turned.transpose(1, 0, 2) @ there.transpose(0, 2, 1)).argmin(axis=1)
@@ -171,7 +179,13 @@ def _exactly(
         d2 = np.stack([_shifted_square(first, second, *step) for step in SHIFTS])
         shift = d2.argmin(axis=0)
         distance = np.sqrt(d2.min(axis=0).astype(np.float64))
-    at = (rows[:, 0], distance.argmin(axis=1))
+    return distance, transform, shift
+
+
+def _nearest_of(short: NDArray[np.int64], compared: tuple[NDArray[Any], ...]) -> tuple[NDArray[Any], ...]:
+    """Of a short list (B, K): the nearest member, its distance, relative distance, transform and shift, (B,) each."""
+    distance, transform, shift = compared
+    at = (np.arange(len(short)), distance.argmin(axis=1))
     others = np.sort(distance, axis=1)[:, 1:NEIGHBOURS].mean(axis=1)
     # where all members are alike, none is closer than others
     relative = np.divide(distance[at], others, out=np.ones(len(short)), where=others > 0)

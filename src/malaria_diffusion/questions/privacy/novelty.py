@@ -51,7 +51,9 @@ DEFINITIONS = {
     "distance_ratio": "mean distance to the nearest member over mean distance to the nearest non-member, same sets",
     "distance": "root mean square difference in grey levels (pixels) or in a feature, the synthetic cell turned, "
     "mirrored and, in pixels, shifted by one pixel at most, so that it fits best",
-    "relative_distance": "distance to the nearest of all members over the mean distance to the nine next nearest",
+    "relative_distance": "distance to the nearest of all members over the mean distance to the nine next nearest; in "
+    "pixels the least of three such ratios: of grey levels, of grey levels whitened by members, and of spectra of "
+    "rings about the middle, likewise whitened, which do not feel turns and shifts",
     "copy": "relative distance below the threshold in some space",
     "threshold": "relative distance below which non-members lie at the stated rate",
     "false_alarm_rate": "share of new real cells of the same people that would be called copies; of both spaces "
