@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-import subprocess
 
 import mlflow
 import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from ..processes import run_forked
 from ..projects import SCRIPTS, make_processed_project
 
 LAUNCH = [
@@ -23,14 +23,8 @@ def project(tmp_path_factory):
 
 
 def launch(project, *arguments):
-    return subprocess.run(
-        [SCRIPTS / "accelerate", *LAUNCH, *arguments],
-        cwd=project.folder,
-        env=project.environment | {"CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    variables = project.environment | {"CUDA_VISIBLE_DEVICES": ""}
+    return run_forked(SCRIPTS / "accelerate", *LAUNCH, *arguments, folder=project.folder, variables=variables)
 
 
 def results(project):

@@ -21,7 +21,7 @@ SMALLEST = {
     | {
         "comparison": {"n": 80, "resamples": 100, "permutations": 200},
         "explanations": {"cells": 1, "evaluations": 10},
-        "utility": {"shares": [1.0], "steps": 4, "ddpm_images": 32},
+        "utility": {"shares": [0.5, 1.0], "steps": 4, "ddpm_images": 32, "arms": ["augmentation"]},
     },
 }
 
@@ -94,7 +94,7 @@ def test_forty_grey_classes(project):
                 "comparison": {"positive_class": None, "n": 240},
                 "classifier": {"epochs": 1},
                 "explanations": {"cells": 1},
-                "utility": {"shares": [1.0], "steps": 24},
+                "utility": {"shares": [1.0], "steps": 24, "arms": ["data sharing"]},
             },
         },
     )
