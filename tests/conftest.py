@@ -1,6 +1,7 @@
 """What several test packages share."""
 
 import os
+from pathlib import Path
 
 # parallel workers on few cores: threads that wait for each other are slower than one
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -9,3 +10,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # shap compiles its loops for many seconds, which a few small cells do not win back
 os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
+
+HERE = Path(__file__).parent
+LONGEST = ["pipelines/test_study.py", "test_benchmarks.py", "pipelines", "test_style.py", "test_notebooks.py"]
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first: a worker takes whole ones, and none is to be left alone with a long one in the end."""
+
+    def place(item):
+        return next((k for k, name in enumerate(LONGEST) if item.path.is_relative_to(HERE / name)), len(LONGEST))
+
+    items.sort(key=place)

@@ -45,26 +45,61 @@ _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(IMPORTED)
 
 
-def run_forked(
-    script: Path, *arguments: str, folder: Path, variables: Mapping[str, str]
-) -> subprocess.CompletedProcess[str]:
-    """Run a Python script and wait for it, in a process forked from one that has imported `IMPORTED`."""
-    with tempfile.TemporaryDirectory() as name:
-        printed = [Path(name) / "stdout", Path(name) / "stderr"]
+class Forked:
+    """A Python script in a process forked from one that has imported `IMPORTED`; used as a `subprocess.Popen` is.
+
+    What it prints goes to two files, or to one if both are the same. With `session` it leads a process group.
+    """
+
+    def __init__(
+        self,
+        script: Path,
+        *arguments: str,
+        folder: Path,
+        variables: Mapping[str, str],
+        printed: tuple[Path, Path],
+        session: bool = False,
+    ) -> None:
         given = {
             "script": str(script),
             "arguments": arguments,
             "folder": str(folder),
             "variables": dict(variables),
             "printed": [str(file) for file in printed],
+            "session": session,
         }
         with patch.dict(os.environ, QUICK):
             forkserver.ensure_running()
-        child = _processes.Process(target=runpy.run_path, args=(str(Path(__file__).with_name("forked.py")), given))
-        child.start()
-        child.join(TIMEOUT)
-        if child.is_alive():
-            child.kill()
-            raise subprocess.TimeoutExpired([script, *arguments], TIMEOUT)
+        self._process = _processes.Process(
+            target=runpy.run_path, args=(str(Path(__file__).with_name("forked.py")), given)
+        )
+        self._process.start()
+        self.pid = self._process.pid
+        self.kill = self._process.kill
+
+    def poll(self) -> int | None:
+        """The exit code, if it has ended."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float = TIMEOUT) -> int:
+        """The exit code, once it has ended; it is killed if it has not in time."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            self.kill()
+            raise subprocess.TimeoutExpired(["forked"], timeout)
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        """Send it to the process, not to its group."""
+        os.kill(self.pid, number)
+
+
+def run_forked(
+    script: Path, *arguments: str, folder: Path, variables: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a Python script and wait for it, in a process forked from one that has imported `IMPORTED`."""
+    with tempfile.TemporaryDirectory() as name:
+        printed = Path(name) / "stdout", Path(name) / "stderr"
+        code = Forked(script, *arguments, folder=folder, variables=variables, printed=printed).wait()
         texts = [file.read_text(errors="replace") for file in printed]
-    return subprocess.CompletedProcess([script, *arguments], child.exitcode, *texts)
+    return subprocess.CompletedProcess([script, *arguments], code, *texts)

@@ -1,9 +1,12 @@
 """A copy of the project with a few phantom cells and everything tiny, driven from outside as a user would."""
 
+import compileall
+import functools
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import yaml
 
 from malaria_diffusion.cells.phantom.draw import PhantomParameters, write_phantom_archive
 
-from .processes import QUICK, TIMEOUT, run_forked
+from .processes import QUICK, TIMEOUT, Forked, run_forked
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = Path(sys.executable).parent
@@ -97,31 +100,59 @@ class Project:
         assert result.returncode != 0, result.stdout[-5000:]
         return " ".join((result.stdout + result.stderr).split())
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str) -> Forked:
         """Start a kedro command in a process group of its own; what it prints goes to `self.printed`."""
-        with self.printed.open("w") as printed:
-            return subprocess.Popen(
-                [SCRIPTS / "kedro", *arguments],
-                cwd=self.folder,
-                env=self.environment,
-                stdout=printed,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self.printed.write_text("")
+        return Forked(
+            SCRIPTS / "kedro",
+            *arguments,
+            folder=self.folder,
+            variables=self.environment,
+            printed=(self.printed, self.printed),
+            session=True,
+        )
 
     @property
     def printed(self) -> Path:
         return self.folder / "data" / "printed.txt"
 
 
-def make_project(folder: Path, parameters: dict = TINY) -> Project:
-    """Copy what a clone has, but for the data, which is drawn anew and small."""
+@functools.cache
+def _clone() -> tempfile.TemporaryDirectory[str]:
+    """What a clone has, compiled, but for the data, which are drawn anew and few; made once a test process."""
+    clone = tempfile.TemporaryDirectory(prefix="clone-")
+    folder = Path(clone.name)
     for name in ("pyproject.toml", "requirements.txt", "README.md", ".telemetry"):
         shutil.copy(ROOT / name, folder)
     for name in ("conf", "notebooks", "src"):
         shutil.copytree(ROOT / name, folder / name)
+    compileall.compile_dir(folder / "src", quiet=2)
     people = PhantomParameters(infected_people=16, healthy_people=8, cells_per_person=10)
     write_phantom_archive(people, folder / "data/01_raw/phantom_cells.zip")
+    return clone
+
+
+@functools.cache
+def _processed() -> tempfile.TemporaryDirectory[str]:
+    """A project of which `data_processing` has run; made once a test process."""
+    folder = tempfile.TemporaryDirectory(prefix="processed-")
+    make_project(Path(folder.name)).succeeds("run", "--pipeline", "data_processing")
+    return folder
+
+
+def make_project(folder: Path, parameters: dict = TINY) -> Project:
+    """Copy what a clone has, with phantom cells of few people."""
+    return _copy(_clone(), folder, parameters)
+
+
+def make_processed_project(folder: Path, parameters: dict = TINY) -> Project:
+    """The same after `kedro run --pipeline data_processing`, of which `parameters` change nothing."""
+    assert parameters["data_processing"] == TINY["data_processing"]
+    return _copy(_processed(), folder, parameters)
+
+
+def _copy(made: tempfile.TemporaryDirectory[str], folder: Path, parameters: dict) -> Project:
+    shutil.copytree(made.name, folder, dirs_exist_ok=True)
     (folder / "conf/local").mkdir(exist_ok=True)
     (folder / "conf/local/parameters.yml").write_text(yaml.safe_dump(parameters))
     return Project(folder)

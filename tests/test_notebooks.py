@@ -5,6 +5,8 @@ import pytest
 from .notebooks import outputs, pictures, run_notebook
 from .projects import make_project
 
+SMALL = {"channels=[32, 64, 64]": "channels=[8, 8, 8]", "quality_images=100": "quality_images=20"}
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
@@ -12,7 +14,7 @@ def project(tmp_path_factory):
 
 
 def test_the_ddpm_in_ten_cells(project):
-    short = {
+    short = SMALL | {
         "EPOCHS = 4": "EPOCHS = 1",
         "middle, shares = 250": "middle, shares = 5",
         "evaluations=15": "evaluations=4",
@@ -26,7 +28,7 @@ def test_the_ddpm_in_ten_cells(project):
 
 
 def test_your_own_images(project):
-    notebook = run_notebook(project.folder / "notebooks/your_own_images.ipynb", {"EPOCHS = 12": "EPOCHS = 1"})
+    notebook = run_notebook(project.folder / "notebooks/your_own_images.ipynb", SMALL | {"EPOCHS = 12": "EPOCHS = 1"})
     assert pictures(notebook) == 3
     shown = str(outputs(notebook))
     assert "(1797, 3, 16, 16) uint8 grey" in shown

@@ -255,18 +255,15 @@ def test_a_folder_that_cannot_be_written_is_named(trained, path):
 
 
 FULL_DISK = """
-import resource, signal, sys
+import sys
 from pathlib import Path
 import torch
 from malaria_diffusion.diffusion.training.checkpoint import CheckpointError, load_progress, load_tensors
 from malaria_diffusion.diffusion.training.checkpoint import save_checkpoint
 
-path, limit = Path(sys.argv[1]), int(sys.argv[2])
+path = Path(sys.argv[1])
 save_checkpoint(path, {"x": torch.zeros(1000)}, {"step": 1})
 before = path.read_bytes()
-if limit:
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 try:
     save_checkpoint(path, {"x": torch.ones(1_000_000)}, {"step": 2})
 except CheckpointError as error:
@@ -278,17 +275,28 @@ assert list(path.parent.iterdir()) == [path], list(path.parent.iterdir())
 """
 
 
-def written_to_the_full(command, path):
-    """What a process said that was to write 4 MB where 1 MB is left."""
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert f"{path}: could not be written (" in result.stdout
-    assert "the checkpoint before it is untouched. Free space for 4 MB and run the same command again" in result.stdout
+def says_that_there_is_no_room(text, path):
+    """What is said when 4 MB were to be written where 1 MB is left."""
+    assert f"{path}: could not be written (" in text
+    assert "the checkpoint before it is untouched. Free space for 4 MB and run the same command again" in text
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits to set")
 def test_a_file_that_may_not_grow_leaves_the_former_one(path):
-    written_to_the_full([sys.executable, "-c", FULL_DISK, path, "1000000"], path)
+    import resource
+
+    save_checkpoint(path, {"x": torch.zeros(1000)}, {"step": 1})
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))  # of files that this process writes
+    try:
+        with pytest.raises(CheckpointError) as raised:
+            save_checkpoint(path, {"x": torch.ones(1_000_000)}, {"step": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    says_that_there_is_no_room(str(raised.value), path)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_full_disk_leaves_the_former_file(path):
@@ -297,5 +305,7 @@ def test_a_full_disk_leaves_the_former_file(path):
     inside = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
     if not shutil.which("unshare") or subprocess.run([*inside, mount], capture_output=True).returncode:
         pytest.skip("no file system can be mounted here")
-    command = shlex.join([sys.executable, "-c", FULL_DISK, str(path), "0"])
-    written_to_the_full([*inside, f"{mount} && {command}"], path)
+    command = shlex.join([sys.executable, "-c", FULL_DISK, str(path)])
+    result = subprocess.run([*inside, f"{mount} && {command}"], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stdout + result.stderr
+    says_that_there_is_no_room(result.stdout, path)

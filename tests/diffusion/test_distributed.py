@@ -5,8 +5,7 @@ import math
 import os
 import shutil
 import socket
-import subprocess
-import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,6 +25,7 @@ from malaria_diffusion.diffusion.training.checkpoint import load_progress
 from malaria_diffusion.diffusion.training.objective import Objective
 from malaria_diffusion.diffusion.training.trainer import BEST, CHECKPOINT, load_best_weights, train
 
+from ..processes import Forked
 from . import trainings
 from .trainings import MODERN, STEPS, farthest, state_of
 
@@ -109,18 +109,25 @@ def together(settings, guided, alone, tmp_path_factory):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
-    children = []
+    children, told = [], []
     for rank in ("0", "1"):
         address = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
-        environment = os.environ | address | {"OMP_NUM_THREADS": "1"}
-        command = [sys.executable, trainings.__file__, base / "jobs.json"]
-        children.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE))
+        told.append(base / f"told {rank}")
+        children.append(
+            Forked(
+                Path(trainings.__file__),
+                str(base / "jobs.json"),
+                folder=base,
+                variables=os.environ | address | {"OMP_NUM_THREADS": "1"},
+                printed=(told[-1], told[-1]),
+            )
+        )
     try:
-        told = [child.communicate(timeout=240)[1].decode() for child in children]
+        codes = [child.wait(timeout=240) for child in children]
     finally:
         for child in children:
             child.kill()
-    assert [child.returncode for child in children] == [0, 0], "\n".join(text[-3000:] for text in told)
+    assert codes == [0, 0], "\n".join(text.read_text()[-3000:] for text in told)
     return base
 
 

@@ -1,12 +1,11 @@
 """That an interruption anywhere changes nothing, and that what cannot be continued is said and left alone."""
 
 import json
+import os
 import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -36,6 +35,7 @@ from malaria_diffusion.diffusion.training.trainer import (
     seconds_per_image,
 )
 
+from ..processes import Forked
 from . import trainings
 from .trainings import MODERN, RICH, STEPS, differences, same_table, state_of
 
@@ -167,15 +167,20 @@ def test_a_killed_process_changes_nothing(run, process, network_parameters, para
     job_file = {"threads": torch.get_num_threads(), "constants": constants, "jobs": [job]}
     (tmp_path / "jobs.json").write_text(json.dumps(job_file))
     path = tmp_path / "parts" / CHECKPOINT
-    command = [sys.executable, trainings.__file__, tmp_path / "jobs.json"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE) as child:
-        deadline = time.monotonic() + 120
-        while not path.exists() and child.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        time.sleep(random.uniform(0, 1))
-        child.send_signal(signal.SIGKILL)
-        _, told = child.communicate()
-    assert child.returncode == -signal.SIGKILL, told.decode()
+    told = tmp_path / "told"
+    child = Forked(
+        Path(trainings.__file__),
+        str(tmp_path / "jobs.json"),
+        folder=tmp_path,
+        variables=os.environ,
+        printed=(told, told),
+    )
+    deadline = time.monotonic() + 120
+    while not path.exists() and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(random.uniform(0, 1))
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL, told.read_text()
     killed_at = load_progress(path)["step"]
     assert killed_at >= 3
     epochs = killed_at // STEPS + 1

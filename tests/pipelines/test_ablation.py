@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ..projects import TINY, make_project
+from ..projects import TINY, make_processed_project
 
 # 10 steps are to this study what 1,000 are to the paper's
 ABLATION = {"timesteps": [4, 6, 10], "reference_timesteps": 10, "epochs": 1, "seeds": [0], "images": 20}
@@ -19,9 +19,7 @@ RUN = ("run", "--pipeline", "ablation")
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    project = make_project(tmp_path_factory.mktemp("project"), TINY | {"ablation": ABLATION})
-    project.succeeds("run", "--pipeline", "data_processing")
-    return project
+    return make_processed_project(tmp_path_factory.mktemp("project"), TINY | {"ablation": ABLATION})
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 from malaria_diffusion.studies.generative.panel import JUDGES
 
-from ..projects import TINY, make_project
+from ..projects import TINY, make_processed_project
 
 RUN = ("run", "--pipeline", "generative")
 
@@ -17,8 +17,8 @@ RUN = ("run", "--pipeline", "generative")
 def project(tmp_path_factory):
     # the paper's few steps leave no noise; here the levels must differ
     tiny = TINY | {"diffusion": TINY["diffusion"] | {"process": {"timesteps": 10, "beta_end": 0.9}}}
-    project = make_project(tmp_path_factory.mktemp("project"), tiny)
-    project.succeeds("run", "--pipelines", "data_processing,diffusion")
+    project = make_processed_project(tmp_path_factory.mktemp("project"), tiny)
+    project.succeeds("run", "--pipeline", "diffusion")
     return project
 
 

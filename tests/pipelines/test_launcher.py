@@ -1,14 +1,15 @@
 """`accelerate launch` in front of the same command: the same cells, by two processes."""
 
+import dataclasses
 import json
-import subprocess
 
 import mlflow
 import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from ..projects import SCRIPTS, make_project
+from ..processes import run_forked
+from ..projects import SCRIPTS, make_processed_project
 
 LAUNCH = [
     *["launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"],
@@ -18,20 +19,12 @@ LAUNCH = [
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    project = make_project(tmp_path_factory.mktemp("launched"))
-    project.succeeds("run", "--pipeline", "data_processing")
-    return project
+    return make_processed_project(tmp_path_factory.mktemp("launched"))
 
 
 def launch(project, *arguments):
-    return subprocess.run(
-        [SCRIPTS / "accelerate", *LAUNCH, *arguments],
-        cwd=project.folder,
-        env=project.environment | {"CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    variables = project.environment | {"CUDA_VISIBLE_DEVICES": ""}
+    return run_forked(SCRIPTS / "accelerate", *LAUNCH, *arguments, folder=project.folder, variables=variables)
 
 
 def results(project):
@@ -46,8 +39,7 @@ def test_two_processes_make_the_cells_of_one_and_write_once(project, tmp_path_fa
     assert launched.returncode == 0, launched.stdout[-5000:] + launched.stderr[-5000:]
     weights, cells, history = results(project)
 
-    alone = make_project(tmp_path_factory.mktemp("alone"))
-    alone.succeeds("run", "--pipeline", "data_processing")
+    alone = make_processed_project(tmp_path_factory.mktemp("alone"))
     alone.succeeds("run", "--pipeline", "diffusion")
     expected, expected_cells, expected_history = results(alone)
     assert weights.keys() == expected.keys()
@@ -65,8 +57,8 @@ def test_two_processes_make_the_cells_of_one_and_write_once(project, tmp_path_fa
     assert lineage["best_epoch"] in (1, 2)
 
 
-def test_what_cannot_be_shared_is_refused(project):
-    launched = launch(project, "run")
-    assert launched.returncode != 0
-    told = " ".join((launched.stdout + launched.stderr).split())
-    assert "launch `kedro run --pipeline diffusion`" in told
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_what_cannot_be_shared_is_refused_by_each(project, rank):
+    """In a process that is told what `accelerate launch` tells it, which the test above has started."""
+    of_two = dataclasses.replace(project, variables={"WORLD_SIZE": "2", "RANK": rank, "LOCAL_RANK": rank})
+    assert "launch `kedro run --pipeline diffusion`" in of_two.fails("run")

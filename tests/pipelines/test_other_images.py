@@ -21,14 +21,14 @@ SMALLEST = {
     | {
         "comparison": {"n": 80, "resamples": 100, "permutations": 200},
         "explanations": {"cells": 1, "evaluations": 10},
-        "utility": {"shares": [0.5, 1.0], "steps": 4, "ddpm_images": 32},
+        "utility": {"shares": [0.5, 1.0], "steps": 4, "ddpm_images": 32, "arms": ["augmentation"]},
     },
 }
 
 
-@pytest.fixture
-def project(tmp_path):
-    return make_project(tmp_path)
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return make_project(tmp_path_factory.mktemp("project"))
 
 
 def write_environment(project, name, **differs):
@@ -84,7 +84,7 @@ def test_digits_go_through_the_whole_study(project):
 def test_forty_grey_classes(project):
     rng = np.random.default_rng(0)
     labels = [f"kind{number:03}" for number in range(40) for _ in range(45)]
-    write_images(project.folder / "data/01_raw/mine", labels, rng.integers(0, 256, (1800, 9, 7), dtype=np.uint8))
+    write_images(project.folder / "data/01_raw/many", labels, rng.integers(0, 256, (1800, 9, 7), dtype=np.uint8))
     packing = {"size": 16}
     settings = merged(
         SMALLEST,
@@ -94,19 +94,18 @@ def test_forty_grey_classes(project):
                 "comparison": {"positive_class": None, "n": 240},
                 "classifier": {"epochs": 1},
                 "explanations": {"cells": 1},
-                "utility": {"shares": [1.0], "steps": 24},
+                "utility": {"shares": [1.0], "steps": 24, "arms": ["data sharing"]},
             },
         },
     )
-    raw = "data/01_raw/mine"
     write_environment(
         project,
-        "mine",
-        raw_cells=raw,
+        "many",
+        raw_cells="data/01_raw/many",
         data_processing={"packing": packing, "split": NO_PEOPLE | {"seed": 1}},
         **settings,
     )
-    project.succeeds("run", "--env", "mine")
+    project.succeeds("run", "--env", "many")
     assert len(synthetic(project)[1]) == 240
     tests = pd.read_csv(project.folder / "data/08_reporting/distribution_tests.csv")
     assert set(tests["group"]) == {"all"}  # a table of forty classes is read by nobody

@@ -42,6 +42,12 @@ def test_a_bad_parameter_is_named(project, parameter, said):
     assert not (project.folder / "data/03_primary").exists()
 
 
+@pytest.fixture(scope="module")
+def processed(project):
+    project.succeeds("run", "--pipeline", "data_processing")
+    return project
+
+
 @pytest.mark.parametrize(
     ("parameter", "said"),
     [
@@ -50,13 +56,12 @@ def test_a_bad_parameter_is_named(project, parameter, said):
         ("diffusion.sampling.evaluations=11", ["evaluations is 11, at most T = 10"]),
     ],
 )
-def test_an_impossible_plan_is_refused_before_training(project, parameter, said):
-    project.succeeds("run", "--pipeline", "data_processing")
-    message = project.fails("run", "--pipeline", "diffusion", "--params", parameter)
+def test_an_impossible_plan_is_refused_before_training(processed, parameter, said):
+    message = processed.fails("run", "--pipeline", "diffusion", "--params", parameter)
     for words in said:
         assert words in message
     assert "❱" not in message  # no traceback
-    assert not (project.folder / "data/02_intermediate/ddpm").exists()
+    assert not (processed.folder / "data/02_intermediate/ddpm").exists()
 
 
 @pytest.mark.parametrize(
