@@ -1,8 +1,8 @@
 """How well factors tell two sides of people apart whom the model has not seen, with intervals for new people.
 
 The area under the ROC curve of cross-validation varies with who is judged and with whom the model was fitted to. An
-interval that resamples people with their scores held is of the first alone: 0.6 to 0.9 of those at 0.95
-hold. Here each person is left out of the judged, and of those fitted to, and both are added.
+interval that resamples people with their scores held is of the first alone: 0.6 to 0.9 of those at 0.95 hold. Here each
+person is left out of the judged, and of those fitted to, and both are added.
 """
 
 from __future__ import annotations
