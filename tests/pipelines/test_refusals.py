@@ -53,6 +53,7 @@ def processed(project):
     [
         ("diffusion.sampling.count.Malaria=5", ["asks for ['Malaria']", "Parasitized"]),
         ("diffusion.training.device=cuda", ["device 'cuda' is not available here"]),
+        ("diffusion.sampling.device=cuda", ["device 'cuda' is not available here"]),
         ("diffusion.sampling.evaluations=11", ["evaluations is 11, at most T = 10"]),
     ],
 )

@@ -246,7 +246,8 @@ class TrackingHooks(MlflowHook):
 
 def installed_packages() -> list[str]:
     """Python, platform, and every installed package with its version."""
-    packages = {f"{package.metadata['Name']}=={package.version}" for package in metadata.distributions()}
+    said = (package.metadata for package in metadata.distributions())  # a file that is parsed whenever asked for
+    packages = {f"{package['Name']}=={package['Version']}" for package in said}
     return [
         f"python=={platform.python_version()}",
         f"platform=={platform.platform()}",
