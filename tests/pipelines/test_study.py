@@ -519,6 +519,18 @@ def test_a_killed_run_continues_its_training_and_its_mlflow_run(validated):
     assert mlflow.get_run(run_id).info.status == "FINISHED"
 
 
+def test_guidance_is_chosen_by_validation_cells_and_needs_something_to_go_away_from(validated):
+    arguments = ("run", "--pipeline", "guidance")
+    assert "set diffusion.sampling.guidance to" in validated.succeeds(*arguments)
+    table = pd.read_csv(validated.folder / "data/08_reporting/guidance_scales.csv")
+    assert table["chosen"].sum() == 1
+    assert np.isfinite(table[["kernel_distance", "recall"]]).all(axis=None)
+    to_export = ("run", "--pipeline", "diffusion", "--to-nodes", "diffusion.export_ddpm", "--params")
+    always_told = "diffusion.training.label_dropout=0,diffusion.training.guide_epochs=null,diffusion.training.epochs=1"
+    validated.succeeds(*to_export, f"{always_told},diffusion.sampling.guidance=1")
+    assert "diffusion.training.label_dropout" in validated.fails(*arguments)
+
+
 def test_one_command_runs_the_paper_s_split_by_cell_in_one_mlflow_run(validated):
     before = set(runs(validated)["run_id"])
     validated.succeeds("run", "--params", "data_processing.split.strategy=cell")
@@ -550,21 +562,6 @@ def test_synthetic_cells_of_another_size_are_refused(validated):
     validated.succeeds("run", "--pipeline", "data_processing", "--params", f"{size},{strategy}")
     message = validated.fails("run", "--pipeline", "validation", "--params", size)
     assert "trained on other cells" in message
-
-
-def test_guidance_needs_something_to_go_away_from_and_is_chosen_by_validation_cells(validated):
-    arguments = ("run", "--pipeline", "guidance")
-    by_cell = "data_processing.split.strategy=cell"
-    validated.succeeds("run", "--pipeline", "data_processing", "--params", by_cell)
-    to_export = ("run", "--pipeline", "diffusion", "--to-nodes", "diffusion.export_ddpm", "--params")
-    always_told = "diffusion.training.label_dropout=0,diffusion.training.guide_epochs=null,diffusion.training.epochs=1"
-    validated.succeeds(*to_export, f"{always_told},diffusion.sampling.guidance=1")
-    assert "diffusion.training.label_dropout" in validated.fails(*arguments)
-    validated.succeeds(*to_export, "diffusion.training.label_dropout=0.2,diffusion.training.epochs=1")
-    assert "set diffusion.sampling.guidance to" in validated.succeeds(*arguments)
-    table = pd.read_csv(validated.folder / "data/08_reporting/guidance_scales.csv")
-    assert table["chosen"].sum() == 1
-    assert np.isfinite(table[["kernel_distance", "recall"]]).all(axis=None)
 
 
 def test_nothing_is_written_outside_data_and_mlflow(validated):
