@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import platform
+import re
 import shlex
 import signal
 import sys
@@ -246,8 +247,12 @@ class TrackingHooks(MlflowHook):
 
 def installed_packages() -> list[str]:
     """Python, platform, and every installed package with its version."""
-    said = (package.metadata for package in metadata.distributions())  # a file that is parsed whenever asked for
-    packages = {f"{package['Name']}=={package['Version']}" for package in said}
+    heads = (
+        package.read_text("METADATA") or package.read_text("PKG-INFO") or "" for package in metadata.distributions()
+    )
+    named = (dict(re.findall(r"^(Name|Version): (.+)$", head, re.MULTILINE)[:2]) for head in heads)
+    # metadata's own parser takes half a second for what every environment has
+    packages = {f"{head['Name']}=={head['Version']}" for head in named if len(head) == 2}
     return [
         f"python=={platform.python_version()}",
         f"platform=={platform.platform()}",
