@@ -497,6 +497,7 @@ def test_with_results_of_these_cells_no_command_is_shown(page):
         ("very similar", {"fidelity_metrics": fidelity(kernel=0.2)}, "refuted"),
         ("very similar", {"fidelity_metrics": fidelity(recall=-0.2)}, "refuted"),
         ("very similar", {"fidelity_metrics": fidelity(kernel=-0.2, recall=0.2)}, "confirmed"),
+        ("very similar", {"fidelity_metrics": fidelity(recall=-0.2).replace("recall", "density")}, "not decided"),
         ("very similar", {"recognised": recognised(-0.2)}, "refuted"),
         ("very similar", {"recognised": recognised(0.06)}, "confirmed"),
         ("very similar", {"descriptor_tests": descriptors(0.01)}, "not decided"),
