@@ -76,9 +76,9 @@ def _headline(table: pd.DataFrame, metric: str) -> Headline:
 
 
 RULES = {
-    "Very similar": "refuted if the difference of cells recognised, or of kernel distance or recall from its floor, has "
-    "an interval wholly on the worse side of zero; confirmed only if no measure of fidelity has one, the intensities "
-    "are alike, and no descriptor's rank has q < 0.05.",
+    "Very similar": "refuted if the difference of cells recognised, or of kernel distance or recall from its floor, "
+    "has an interval wholly on the worse side of zero; confirmed only if no measure of fidelity has one, the "
+    "intensities are alike, and no descriptor's rank has q < 0.05.",
 }
 
 DEFINITIONS = {
