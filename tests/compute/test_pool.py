@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from malaria_diffusion.compute.pool import one_thread_each
+from malaria_diffusion.errors import UserError
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -39,6 +40,24 @@ def test_an_error_is_the_caller_s_and_ends_it(workers):
 
 def test_others_have_one_thread_and_no_bars():
     assert list(one_thread_each(os.getenv, [("OMP_NUM_THREADS",), ("TQDM_DISABLE",)], 2)) == ["1", "1"]
+
+
+def test_a_killed_worker_is_told():
+    with pytest.raises(UserError, match="one of 2 processes side by side was killed"):
+        list(one_thread_each(os._exit, [(1,), (1,)], 2))
+
+
+UNGUARDED = """
+from malaria_diffusion.compute.pool import one_thread_each
+print(list(one_thread_each(abs, [(-1,), (-2,), (-3,)], 2)))
+"""
+
+
+def test_a_script_needs_no_guard(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert done.stdout == "[1, 2, 3]\n", done.stderr
 
 
 ASKS = """

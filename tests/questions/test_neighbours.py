@@ -135,3 +135,13 @@ def test_intervals_hold_what_scores_are_on_average():
 def test_fewer_images_than_neighbours_are_refused():
     with pytest.raises(UserError, match="7 are needed for 5 neighbours"):
         neighbour_scores(np.eye(6), np.eye(6))
+
+
+def test_two_people_of_unequal_numbers_of_cells_who_differ_leave_a_wide_interval():
+    rng, owner = np.random.default_rng(0), np.repeat([0, 1], [40, 20])
+    real = Owned(rng.normal(size=(60, 4)) + 9 * owner[:, None], owner)
+    other = Owned(rng.normal(size=(60, 4)), np.arange(60))
+    scores = left_out_scores(real, other)
+    (recall, (low, high)), *_ = scored(scores, scores, 0.95)["recall"]
+    assert 0.5 < recall < 0.7
+    assert high - low > 0.5

@@ -16,6 +16,7 @@ from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.classifier.data import ClassifierData, check_data, fingerprint
 from malaria_diffusion.classifier.sandbox import private_ultralytics
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.files import locked
 
 
 def resolve_weights(weights: str | None, folder: Path) -> Path | None:
@@ -105,7 +106,8 @@ def train_classifier(
         from malaria_diffusion.classifier import yolo
 
         run = fingerprint(data, parameters, weights)
-        return yolo.train(data, parameters, Path(folder) / run, weights, run, on_epoch)
+        with locked(Path(folder) / run):  # the same one may be asked for side by side
+            return yolo.train(data, parameters, Path(folder) / run, weights, run, on_epoch)
 
 
 def _download(path: Path) -> Path:

@@ -6,15 +6,22 @@ longer than one on two.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from joblib.externals.loky import ProcessPoolExecutor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
 from malaria_diffusion.compute.config import DeviceName
+from malaria_diffusion.errors import UserError
+
+MOST = 16  # processes, each of which imports torch and holds its cells
+ALONE = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
 
 Result = TypeVar("Result")
 
@@ -36,36 +43,41 @@ def one_thread_each(
     Args:
         function: One that can be pickled, as can its arguments and results.
         calls: Arguments; taken one by one, as late as keeps all workers busy.
-        workers: Processes. With 1 everything is done in this one.
+        workers: Processes, 16 at most. With 1 everything is done in this one.
 
     Raises:
-        Exception: what the function raises; calls that have not begun are given up.
+        UserError: a process was killed, as by a system that has too little memory.
+        Exception: what the function raises; other calls are given up, and their processes ended.
     """
     if workers == 1:
         for call in calls:
             yield function(*call)
         return
     waiting: deque[Future[Result]] = deque()
-    spawn = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads may hang
-    with ProcessPoolExecutor(workers, spawn, _begin) as pool:
-        try:
-            for call in calls:
-                waiting.append(pool.submit(function, *call))
-                if len(waiting) > workers:
-                    yield waiting.popleft().result()
-            while waiting:
+    # unlike the standard library's it starts no script of the user's anew, which may have no guard
+    pool = ProcessPoolExecutor(min(workers, MOST), initializer=_end_with, initargs=(os.getpid(),), env=ALONE)
+    try:
+        for call in calls:
+            waiting.append(pool.submit(function, *call))
+            if len(waiting) > workers:
                 yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        while waiting:
+            yield waiting.popleft().result()
+    except TerminatedWorkerError as error:
+        raise UserError(
+            f"one of {workers} processes side by side was killed, perhaps for want of memory; set OMP_NUM_THREADS "
+            "to the number of processes that there is memory for"
+        ) from error
+    finally:
+        pool.shutdown(kill_workers=bool(waiting))
 
 
-def _begin() -> None:
-    """One thread, no progress bars, and no life after the process that asked."""
-    os.environ |= {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}  # before torch and tqdm are imported
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _end_with(parent: int) -> None:
+    """No life after the process that asked: a killed one is gone on with by another."""
 
-
-def _end_with_parent() -> None:
-    if parent := multiprocessing.parent_process():
-        parent.join()
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
         os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

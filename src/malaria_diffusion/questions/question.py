@@ -91,7 +91,7 @@ class Question:
         definitions: Of its terms, by what links to them.
         rules: How its claims are judged, by what they are about.
         headlines: Its numbers with what they rest on, by name.
-        primary: The headline that answers it, chosen before the data; whatever else is measured is exploratory. None
+        primary: The headline that answers it, fixed before a run; whatever else is measured is exploratory. None
             for what asks nothing.
         about_model: Whether its headlines judge the diffusion model, and so stand on the model's card; else they are
             about the classifier or the study.

@@ -14,13 +14,12 @@ from malaria_diffusion.report.sections import SECTIONS
 DEFINITIONS = {
     "interval": Definition(
         "Interval",
-        "The numbers in brackets. People are left out in turn (classifier, precision to coverage, AUC of factors) or "
-        "drawn again (all else), as cells of one person are alike; of synthetic cells, images. They hold for this "
-        "split and these trainings.",
+        "The numbers in brackets. People are left out in turn or drawn again, as cells of one person are alike; of "
+        "synthetic cells, images. They hold for this split and these trainings.",
     ),
     "primary": Definition(
         "Primary endpoint",
-        "The one number that answers a question, written down before the data were looked at. Among the many others "
+        "The one number that answers a question, fixed in the code before this run. Among the many others "
         "some stand out by chance alone: they raise questions and settle none.",
     ),
     "real": Definition(

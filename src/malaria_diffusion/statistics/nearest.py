@@ -23,7 +23,9 @@ AT_ONCE = 64
 
 
 class Nearest(NamedTuple):
-    """Nearest members of each query (N,), the relative distance; and matched distances, (draws, synthetic cells)."""
+    """Of each query (N,) the member that stands out most, and by how much (relative); and distances to matched sets,
+    (draws, synthetic cells).
+    """
 
     member: NDArray[np.int64]
     distance: NDArray[np.float64]

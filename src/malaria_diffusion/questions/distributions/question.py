@@ -26,7 +26,7 @@ def headlines(results: Results) -> dict[str, Headline]:
         "low": row["v_low"],
         "high": row["v_high"],
         "floor": row["floor_cramers_v"],
-        "rests_on": "people resampled for real cells, images for synthetic ones",
+        "rests_on": "people left out in turn for real cells, images for synthetic ones",
     }
     return {"intensities": line}
 

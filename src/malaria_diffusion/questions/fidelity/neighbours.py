@@ -22,6 +22,7 @@ SHARES = ("precision", "recall", "coverage")  # from 0 to 1, as density is not
 # that are left out in turn: of people, or of images, which are their own; a prime, so that where classes follow each
 # other in turn every group has its share of each
 MOST_GROUPS = 47
+FEWEST_FOR_A_LINE = 5  # a line through two people would leave nothing that they vary by
 
 
 class Owned(NamedTuple):
@@ -203,6 +204,8 @@ def _of_this_size(without: list[dict[str, float]], group: NDArray[np.intp]) -> d
     """
     size = np.bincount(group).astype(float)
     size -= size.mean()
+    if len(size) < FEWEST_FOR_A_LINE:
+        size[:] = 0
     found = {}
     for name in without[0]:
         values = np.array([one[name] for one in without])

@@ -15,8 +15,8 @@ from malaria_diffusion.questions.results import Results, only
 from malaria_diffusion.questions.text import number
 
 RECOGNISED = "recognised as intended"
-# worse for a perfect generator in at most 0.025, 0.005 and 0.005 of runs, and recall always for one with half the
-# variance; any of the four scores of neighbours is in 0.07 (benchmarks/coverage.py)
+# worse for a perfect generator in at most 0.025, 0.005 and 0.005 of runs, density in 0.025; recall alone always for one
+# with half the variance (benchmarks/coverage.py)
 DECIDING = {RECOGNISED, "kernel distance", "recall"}
 
 

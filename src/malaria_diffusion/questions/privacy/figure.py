@@ -45,7 +45,7 @@ def nearest_distances(audit: PrivacyAudit) -> Figure:
             counts, _ = np.histogram(values, edges)
             right.stairs(counts / len(values), edges, color=colour, label=label)
         right.axvline(copies["threshold"], color="black", linestyle=":", label="threshold of a copy")
-        right.set_xlabel("relative distance to the nearest training cell")
+        right.set_xlabel("relative distance to a training cell")
         right.set_ylabel("share of cells")
         right.set_title(
             f"{space}: copies {copies['flagged']}, by chance {copies['expected_false_alarms']:.1f}",

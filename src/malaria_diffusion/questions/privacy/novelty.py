@@ -50,7 +50,8 @@ DEFINITIONS = {
     "low, high": "of share: bootstrap interval, people resampled; of copies and of the copies caught: Clopper-Pearson",
     "distance_ratio": "mean distance to the nearest member over mean distance to the nearest non-member, same sets",
     "distance": "root mean square difference in grey levels (pixels) or in a feature, the synthetic cell turned, "
-    "mirrored and, in pixels, shifted by one pixel at most, so that it fits best",
+    "mirrored and, in pixels, shifted by one pixel at most, so that it fits best; of the closest pairs, to the member "
+    "that stands out most by one of the three ratios, which need not be the nearest in grey levels",
     "relative_distance": "distance to the nearest of all members over the mean distance to the nine next nearest; in "
     "pixels the least of three such ratios: of grey levels, of grey levels whitened by members, and of spectra of "
     "rings about the middle, likewise whitened, which do not feel turns and shifts",

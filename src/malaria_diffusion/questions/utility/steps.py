@@ -53,10 +53,10 @@ def measure_utility(
         pixels = test.pixels
         for trial in listed:
             it_has = _given(trial, comparison, sampling, classifier, utility, workspace)
-            given[trial] = it_has._replace(cells=it_has.cells[:0])  # pixels are not needed any more
+            given[trial] = it_has._replace(cells=it_has.cells[:0].copy())  # a view would keep the pixels
             yield trial, it_has, cells.class_names, pixels, recipe
 
-    answered = one_thread_each(run_trial, calls(), threads_for(classifier.device))
+    answered = one_thread_each(run_trial, calls(), min(len(listed), threads_for(classifier.device)))
     with tqdm(total=len(listed), desc="utility", unit="classifier") as bar:
         for trial, probabilities in zip(listed, answered, strict=True):
             results[trial] = prediction_table(test, probabilities, cells.class_names, parameters.positive_class)
