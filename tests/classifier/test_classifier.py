@@ -545,7 +545,7 @@ def test_nothing_is_written_outside_the_folder(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
-    written = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
-    assert [Path(path).parts[0] for path in written] == ["run"] * 4
-    inside = ["/".join(Path(path).parts[2:]) for path in written]
+    written = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
+    assert {path.parts[0] for path in written} == {"run"}
+    inside = ["/".join(path.parts[2:]) for path in written if path.suffix != ".lock"]  # which some versions leave
     assert inside == ["args.yaml", "finished.json", "weights/best.pt", "weights/last.pt"]
