@@ -13,7 +13,7 @@ from malaria_diffusion.study.validation import in_order
 from .projects import ROOT
 from .test_report import Page
 
-EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs/library.md").read_text(), re.DOTALL)
+EXAMPLES = re.findall(r"```py(?:thon)?\n(.*?)```", (ROOT / "docs/library.md").read_text(), re.DOTALL)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Every ```bash and ```python block of the README, CONTRIBUTING and docs/ runs, one after another, beside a tiny study.
 
 What cannot be run there (a GPU, a download, a server that goes on until it is stopped, an installation) stands in ```sh
-blocks; most of these have tests of their own.
+and ```py blocks; most of these have tests of their own.
 """
 
 import re
@@ -24,7 +24,14 @@ INSTALLS = "python3 -m venv"  # the README's first block, which got the tests to
 
 def blocks(page):
     found = BLOCK.findall(page.read_text())
-    return [(kind, code) for kind, code in found if kind in RUN and INSTALLS not in code]
+    commands, python = [], ""
+    for kind, code in found:
+        if kind == "python":
+            python = code if "import " in code else python + code  # one that imports nothing goes on
+            commands.append((kind, python))
+        elif kind in RUN and INSTALLS not in code:
+            commands.append((kind, code))
+    return commands
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +60,7 @@ def test_the_blocks_of_a_page_run(finished, page, tmp_path):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_says_whether_it_is_run(page):
-    assert {kind for kind, _ in BLOCK.findall(page.read_text())} <= {*RUN, "sh", "yaml", "mermaid"}
+    assert {kind for kind, _ in BLOCK.findall(page.read_text())} <= {*RUN, "sh", "py", "text", "yaml", "mermaid"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -34,7 +34,7 @@ def study(tmp_path_factory):
         project.variables["MLFLOW_TRACKING_URI"] = uri
         project.succeeds("run", "--pipeline", "data_processing")
         project.succeeds("run", "--pipeline", "diffusion")
-        project.succeeds("run", "--pipeline", "validation", "--to-nodes", "validation.classifier.train_yolo")
+        project.succeeds("run", "--pipeline", "validation", "--to-nodes", "validation.classification.train_yolo")
         yield project
 
 
