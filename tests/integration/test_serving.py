@@ -14,7 +14,7 @@ import pytest
 from malaria_diffusion.classifier.predictor import predict
 from malaria_diffusion.diffusion.config import SamplingParameters
 from malaria_diffusion.diffusion.model import DiffusionModel
-from malaria_diffusion.diffusion.sampling import Denoiser, sample
+from malaria_diffusion.diffusion.sampling import sample
 
 from ..projects import ROOT, SCRIPTS, TINY, make_project
 from .servers import free_port, running
@@ -114,10 +114,10 @@ def test_the_ddpm_answers_with_the_library_s_images(study, served):
     for label, count, seed in rows:
         parameters = SamplingParameters(
             count=count, seed=seed, solver="dpm-solver++", evaluations=4, variance="beta_tilde", clipping="static",
-            guidance=1, batch_size=2, precision="float32", device="cpu",
+            guidance=1.75, batch_size=2, precision="float32", device="cpu",
         )  # fmt: skip
         labels = np.full(count, model.lineage.class_names.index(label))
-        expected.append(sample(Denoiser(model.network, model.diffusion, 16), labels, parameters, progress=False))
+        expected.append(sample(model.denoiser, labels, parameters, progress=False))
     request = {"dataframe_split": {"columns": ["label", "count", "seed"], "data": rows}}
     answer = np.array(served("ddpm", request))
     assert answer.shape == (4, 16, 16, 3)
