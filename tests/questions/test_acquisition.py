@@ -9,7 +9,6 @@ from sklearn.metrics import roc_auc_score
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.questions.acquisition import measure as factors
 from malaria_diffusion.questions.acquisition.auc import (
-    MOST_GROUPS,
     Groups,
     Scores,
     _refitted,
@@ -28,7 +27,13 @@ from malaria_diffusion.questions.acquisition.measure import (
 )
 from malaria_diffusion.questions.descriptors.describe import IMAGE_FACTORS
 from malaria_diffusion.statistics.bootstrap import Bootstrap
-from malaria_diffusion.statistics.jackknife import effective_number, half_width, left_out_variance, share_interval
+from malaria_diffusion.statistics.jackknife import (
+    FEW_GROUPS,
+    effective_number,
+    half_width,
+    left_out_variance,
+    share_interval,
+)
 
 ILL, HEALTHY = "ill", "healthy"
 
@@ -206,8 +211,8 @@ def test_people_are_left_out_whole_and_every_sample_for_itself():
     unit = np.array(["a", "b", "a", "c", *(f"image {k}" for k in range(300))])
     groups = Groups.make(unit, np.repeat([0, 1], [4, 300]))
     assert groups.of[:4].tolist() == [0, 1, 0, 2]
-    assert groups.sample.tolist() == [0] * 3 + [1] * MOST_GROUPS
-    assert set(groups.of[4:]) == set(range(3, 3 + MOST_GROUPS))
+    assert groups.sample.tolist() == [0] * 3 + [1] * FEW_GROUPS
+    assert set(groups.of[4:]) == set(range(3, 3 + FEW_GROUPS))
 
 
 def test_errors_alone_are_explained_as_among_the_other_targets():

@@ -7,7 +7,6 @@ from prdc import compute_prdc
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.questions.fidelity.measure import kernel_distances, resampled
 from malaria_diffusion.questions.fidelity.neighbours import (
-    MOST_GROUPS,
     LeftOut,
     Owned,
     left_out_scores,
@@ -15,6 +14,7 @@ from malaria_diffusion.questions.fidelity.neighbours import (
     scored,
 )
 from malaria_diffusion.statistics.bootstrap import Bootstrap
+from malaria_diffusion.statistics.jackknife import FEW_GROUPS
 
 D = 4
 
@@ -62,9 +62,9 @@ def test_who_is_left_out_with_most_of_the_images_leaves_scores_behind():
 
 def test_images_are_left_out_in_groups_that_have_their_share_of_each_class():
     side = images(np.zeros((1000, D)))
-    assert side.people == MOST_GROUPS
+    assert side.people == FEW_GROUPS
     alternate = np.arange(1000) % 2
-    of_class = np.array([np.bincount(alternate[side.group == one], minlength=2) for one in range(MOST_GROUPS)])
+    of_class = np.array([np.bincount(alternate[side.group == one], minlength=2) for one in range(FEW_GROUPS)])
     assert np.ptp(of_class) <= 1
 
 

@@ -53,9 +53,9 @@ def one_thread_each(
         for call in calls:
             yield function(*call)
         return
-    waiting: deque[Future[Result]] = deque()
+    workers, waiting = min(workers, MOST), deque[Future[Result]]()
     # unlike the standard library's it starts no script of the user's anew, which may have no guard
-    pool = ProcessPoolExecutor(min(workers, MOST), initializer=_end_with, initargs=(os.getpid(),), env=ALONE)
+    pool = ProcessPoolExecutor(workers, initializer=_end_with, initargs=(os.getpid(),), env=ALONE)
     try:
         for call in calls:
             waiting.append(pool.submit(function, *call))

@@ -19,6 +19,9 @@ from scipy.stats import binomtest, t
 from malaria_diffusion.statistics.bootstrap import Interval
 
 MOST_GROUPS = 200  # that are left out in turn; more people are left out several at a time
+# the same where each takes a search or a fit: of people, or of images, which are their own; a prime, so that where
+# classes follow each other in turn every group has its share of each
+FEW_GROUPS = 47
 
 
 class Jackknife:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.statistics.signature import Signatures, foreground
+from malaria_diffusion.statistics.signature import Signatures, centre
 
 Embedding = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
 
@@ -139,12 +139,7 @@ def nearest_cells(
 def _centred(cells: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Cells moved by whole pixels, so that the centre of what differs from the border is in the middle."""
     size = cells.shape[-1]
-    away = foreground(cells)
-    total, places = np.maximum(away.sum(axis=(1, 2)), 1), np.arange(size)
-    rows, columns = (
-        (places + np.rint(away.sum(axis=axis) @ (places - (size - 1) / 2) / total).astype(int)[:, None]) % size
-        for axis in (2, 1)
-    )
+    rows, columns = ((np.arange(size) + np.rint(off).astype(int)[:, None]) % size for off in centre(cells))
     image, channel = np.ogrid[: len(cells), :3]
     at = (image[..., None, None], channel[..., None, None], rows[:, None, :, None], columns[:, None, None, :])
     shifted: NDArray[np.uint8] = cells[at]

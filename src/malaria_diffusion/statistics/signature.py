@@ -88,9 +88,7 @@ def ring_spectra(cells: NDArray[np.uint8]) -> NDArray[np.float32]:
     from torch.nn import functional
 
     size = cells.shape[-1]
-    away = foreground(cells)
-    total, places = np.maximum(away.sum(axis=(1, 2)), 1), np.arange(size) - (size - 1) / 2
-    row, column = (away.sum(axis=axis) @ places / total for axis in (2, 1))
+    row, column = centre(cells)
     radius = REACH * size * (np.arange(RINGS) + 0.5) / RINGS
     angle = 2 * np.pi * np.arange(ANGLES) / ANGLES
     x, y = (np.outer(radius, along(angle)) for along in (np.cos, np.sin))
@@ -103,6 +101,14 @@ def ring_spectra(cells: NDArray[np.uint8]) -> NDArray[np.float32]:
     )
     spectra: NDArray[np.float32] = torch.fft.rfft(rings).abs()[..., :FREQUENCIES].flatten(1).numpy()
     return spectra
+
+
+def centre(cells: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Row and column (B,), from the middle, of the centre of what differs from the border of cells (B, 3, S, S)."""
+    away, size = foreground(cells), cells.shape[-1]
+    total, places = np.maximum(away.sum(axis=(1, 2)), 1), np.arange(size) - (size - 1) / 2
+    row, column = (away.sum(axis=axis) @ places / total for axis in (2, 1))
+    return row, column
 
 
 def foreground(cells: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -19,11 +19,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer, SplineTransformer
 
 from malaria_diffusion.statistics.bootstrap import Interval
-from malaria_diffusion.statistics.jackknife import effective_number, half_width, left_out_variance, share_interval
+from malaria_diffusion.statistics.jackknife import (
+    FEW_GROUPS,
+    effective_number,
+    half_width,
+    left_out_variance,
+    share_interval,
+)
 
 FOLDS = 5
-# that are left out in turn of each sample: of people, or of images, which are their own
-MOST_GROUPS = 47
 
 
 class Groups(NamedTuple):
@@ -39,11 +43,11 @@ class Groups(NamedTuple):
 
     @classmethod
     def make(cls, unit: NDArray[np.str_], sample: NDArray[np.intp]) -> Groups:
-        """Units (N,) whole, at most `MOST_GROUPS` groups of each sample (N,)."""
+        """Units (N,) whole, at most `FEW_GROUPS` groups of each sample (N,)."""
         of = np.zeros(len(unit), dtype=np.intp)
         groups: list[np.intp] = []
         for one in np.unique(sample):
-            owner = np.unique(unit[sample == one], return_inverse=True)[1] % MOST_GROUPS
+            owner = np.unique(unit[sample == one], return_inverse=True)[1] % FEW_GROUPS
             of[sample == one] = owner + len(groups)
             groups += [one] * (owner.max() + 1)
         return cls(of, np.array(groups, dtype=np.intp))

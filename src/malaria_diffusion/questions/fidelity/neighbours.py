@@ -14,14 +14,17 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.statistics.bootstrap import Interval
-from malaria_diffusion.statistics.jackknife import effective_number, half_width, left_out_variance, share_interval
+from malaria_diffusion.statistics.jackknife import (
+    FEW_GROUPS,
+    effective_number,
+    half_width,
+    left_out_variance,
+    share_interval,
+)
 
 # Naeem et al. 2020, section 4.1
 NEIGHBOURS = 5
 SHARES = ("precision", "recall", "coverage")  # from 0 to 1, as density is not
-# that are left out in turn: of people, or of images, which are their own; a prime, so that where classes follow each
-# other in turn every group has its share of each
-MOST_GROUPS = 47
 FEWEST_FOR_A_LINE = 5  # a line through two people would leave nothing that they vary by
 
 
@@ -39,12 +42,12 @@ class Owned(NamedTuple):
     @property
     def group(self) -> NDArray[np.intp]:
         """(N,), 0 to G - 1: of the images that are left out together, owners whole."""
-        return self.owner % MOST_GROUPS
+        return self.owner % FEW_GROUPS
 
     @property
     def people(self) -> float:
         """Of as many images each who would tell as much; no more than are left out in turn."""
-        return min(effective_number(np.bincount(self.owner)), MOST_GROUPS)
+        return min(effective_number(np.bincount(self.owner)), FEW_GROUPS)
 
 
 class LeftOut(NamedTuple):
