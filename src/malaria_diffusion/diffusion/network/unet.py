@@ -7,11 +7,13 @@ import math
 from typing import Any
 
 import torch
+from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.unets.unet_2d import UNet2DModel, UNet2DOutput
 from torch import Tensor
 from torch.nn import functional
 
 from malaria_diffusion.diffusion.config import NetworkParameters
+from malaria_diffusion.diffusion.network.normalisation import narrow_norms
 from malaria_diffusion.diffusion.network.upsampling import merge_upsampling
 from malaria_diffusion.errors import UserError
 
@@ -28,6 +30,15 @@ class PatchUNet(UNet2DModel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         merge_upsampling(self)
+        narrow_norms(self)
+
+    def train(self, mode: bool = True) -> PatchUNet:
+        """As of any network, but that its blocks keep images in the order in memory that convolutions like."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, ResnetBlock2D):
+                module.training = False  # read for that alone; the dropout in it is a module of its own
+        return self
 
     @property
     def patch_size(self) -> int:
