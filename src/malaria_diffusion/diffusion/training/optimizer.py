@@ -1,4 +1,4 @@
-"""The optimizers, all of PyTorch."""
+"""The optimizers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from malaria_diffusion.diffusion.config import TrainingParameters
+from malaria_diffusion.diffusion.training.muon import TogetherMuon
 from malaria_diffusion.diffusion.training.objective import Objective
 
 ADAMS: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -16,7 +17,7 @@ ENDS = ("conv_in.", "conv_out.")  # of the network, whose sides are colours: Muo
 
 
 class MuonAndAdam:
-    """torch's Muon for matrices, and Adam for all else, as if they were one optimizer.
+    """Muon for matrices, and Adam for all else, as if they were one optimizer.
 
     Muon takes matrices only. A convolution's weight (out, in, h, w) is one of out rows; its columns may come in any
     order, as orthogonalising does not see it, so the order in memory (channels last) serves, without a copy.
@@ -27,9 +28,7 @@ class MuonAndAdam:
         self._views = [nn.Parameter(_as_matrix(weight.detach())) for weight in matrices]
         if any(view.data_ptr() != weight.data_ptr() for view, weight in zip(self._views, matrices, strict=True)):
             raise ValueError("weights of convolutions must lie in memory with their channels last")
-        self._muon = torch.optim.Muon(
-            self._views, lr=rate, weight_decay=decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
-        )
+        self._muon = TogetherMuon(self._views, rate, decay)
         shared = [{"share": ADAM_SHARE} | group for group in others]
         self._adam = torch.optim.Adam(shared, lr=ADAM_SHARE * rate, weight_decay=decay, fused=_fused(matrices))
 
