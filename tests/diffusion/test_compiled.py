@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from malaria_diffusion.diffusion.network.compiled import ChannelwiseGroupNorm, compile_network, quick_attention
+from malaria_diffusion.diffusion.network.compiled import compile_network, quick_attention
+from malaria_diffusion.diffusion.network.normalisation import ChannelwiseGroupNorm
 from malaria_diffusion.diffusion.network.unet import build_network
 from malaria_diffusion.diffusion.training.checkpoint import CheckpointError
 
