@@ -1,5 +1,6 @@
 """What several test packages share."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -22,3 +23,13 @@ def pytest_collection_modifyitems(items):
         return next((k for k, name in enumerate(LONGEST) if item.path.is_relative_to(HERE / name)), len(LONGEST))
 
     items.sort(key=place)
+
+
+def pytest_collection_finish():
+    """A garbage collection, as after every training of a classifier, need not visit what was imported."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish():
+    gc.unfreeze()  # at the exit, things that were never deleted are complained of

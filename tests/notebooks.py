@@ -1,13 +1,19 @@
 """Notebooks, run as a user would."""
 
-from pathlib import Path
+from __future__ import annotations
 
-import nbformat
-from nbclient import NotebookClient
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import nbformat
 
 
 def run_notebook(path: Path, changes: dict[str, str] | None = None) -> nbformat.NotebookNode:
     """Run the notebook where it lies, after replacing texts of it, each of which must be there."""
+    import nbformat  # here, as every worker imports every test, and this takes a second
+    from nbclient import NotebookClient
+
     notebook = nbformat.read(path, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells)  # committed clean
     for old, new in (changes or {}).items():

@@ -2,13 +2,17 @@
 
 import multiprocessing
 import os
-import runpy
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from multiprocessing import forkserver
 from pathlib import Path
 from unittest.mock import patch
+
+from .forked import run
+
+ROOT = Path(__file__).parents[1]
 
 # What takes long to import; the project's own package is not among it, as each copy of the project has its own.
 IMPORTED = [
@@ -37,6 +41,7 @@ IMPORTED = [
     "sklearn.linear_model",
     "torchmetrics.image",
     "torchvision",
+    "tests.warmed",
 ]
 # Read while importing: lines are not broken, and shap does not compile for seconds what a few cells never win back.
 QUICK = {"COLUMNS": "200", "NUMBA_DISABLE_JIT": "1"}
@@ -65,14 +70,14 @@ class Forked:
             "arguments": arguments,
             "folder": str(folder),
             "variables": dict(variables),
-            "printed": [str(file) for file in printed],
+            "printed": tuple(map(str, printed)),
             "session": session,
         }
-        with patch.dict(os.environ, QUICK):
+        # where it finds `tests`: Python 3.11 goes by the variable, later ones by the list
+        path = [str(ROOT), *sys.path]
+        with patch.dict(os.environ, QUICK | {"PYTHONPATH": os.pathsep.join(path)}), patch.object(sys, "path", path):
             forkserver.ensure_running()
-        self._process = _processes.Process(
-            target=runpy.run_path, args=(str(Path(__file__).with_name("forked.py")), given)
-        )
+        self._process = _processes.Process(target=run, kwargs=given)
         self._process.start()
         self.pid = self._process.pid
         self.kill = self._process.kill

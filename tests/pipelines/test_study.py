@@ -491,7 +491,7 @@ def test_a_training_that_was_finished_adds_no_version(validated):
 
 
 def test_a_killed_run_continues_its_training_and_its_mlflow_run(validated):
-    parameters = "diffusion.training.epochs=20,diffusion.training.seed=5,diffusion.training.quality_epochs=20"
+    parameters = "diffusion.training.epochs=12,diffusion.training.seed=5,diffusion.training.quality_epochs=12"
     arguments = ("run", "--pipeline", "diffusion", "--to-nodes", "diffusion.train_ddpm", "--params", parameters)
     before = set(runs(validated)["run_id"])
     process = validated.start(*arguments)
@@ -510,7 +510,7 @@ def test_a_killed_run_continues_its_training_and_its_mlflow_run(validated):
     assert run_id in json.loads(open_runs.read_text()).values()
 
     printed = validated.succeeds(*arguments)
-    assert "going on to 20" in printed
+    assert "going on to 12" in printed
     assert set(runs(validated)["run_id"]) - before == {run_id}
     assert run_id not in json.loads(open_runs.read_text()).values()
     history = mlflow.MlflowClient().get_metric_history(run_id, "ddpm/loss")
