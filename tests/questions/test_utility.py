@@ -161,6 +161,13 @@ def test_of_fewer_arms_only_what_they_are_held_against_is_added():
     ]
 
 
+def test_what_leaves_nothing_to_train_is_refused():
+    with pytest.raises(ValueError, match=r"\['augmentation'\] leave nothing to train"):
+        UtilityParameters(shares=[1.0], arms=[Arm.AUGMENTATION])
+    assert trials(UtilityParameters(shares=[0.5, 1.0], seeds=[0], arms=[Arm.AUGMENTATION]))
+    assert trials(UtilityParameters(shares=[1.0], seeds=[0], arms=[Arm.AUGMENTATION, Arm.SYNTHETIC]))
+
+
 def test_all_arms_once_for_each_seed():
     listed = trials(UtilityParameters(shares=[0.1, 1.0], seeds=[0, 7], steps=40, ddpm_images=10))
     assert len(set(listed)) == len(listed) == 14

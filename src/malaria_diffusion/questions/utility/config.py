@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from malaria_diffusion.config import Parameters, rising
 
@@ -59,3 +59,12 @@ class UtilityParameters(Parameters):
         if value[-1] != 1:
             raise ValueError(f"the last must be 1, all training people, found {value[-1]}")
         return value
+
+    @model_validator(mode="after")
+    def _something_to_train(self) -> UtilityParameters:
+        if self.shares == [1] and self.arms == [Arm.AUGMENTATION]:
+            raise ValueError(
+                "shares [1] and arms ['augmentation'] leave nothing to train: a DDPM of a share's own cells is asked "
+                "of smaller shares; give one, or another arm"
+            )
+        return self
