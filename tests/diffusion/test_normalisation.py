@@ -10,7 +10,7 @@ from malaria_diffusion.diffusion.network.normalisation import NarrowGroupNorm, N
 from malaria_diffusion.diffusion.network.unet import build_network
 
 SMALL = [((2, 8, 4, 4), 4), ((1, 12, 5, 3), 2), ((3, 8, 1, 1), 2)]
-LARGER = [((3, 32, 8, 8), 8), ((2, 24, 5, 7), 8), ((1, 96, 16, 16), 8)]
+LARGER = [((3, 32, 8, 8), 8), ((2, 24, 5, 7), 8), ((1, 96, 16, 16), 8), ((1, 32, 32, 32), 8)]
 
 
 def images(shape, dtype, mean=0.5):
@@ -51,7 +51,9 @@ def test_in_mixed_precision_it_answers_as_pytorch_s_with_gradients_as_close_to_t
     x, dy = images(shape, torch.bfloat16, mean)
     truth = results(original.double(), x.double(), dy.double(), mixed=False)
     theirs, ours = results(original.float(), x, dy), results(narrow, x, dy)
-    assert torch.equal(ours[0], theirs[0])
+    assert ours[0].is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(ours[0], theirs[0], rtol=2**-7, atol=1e-3)  # a bit of bf16, where sums in another order
+    assert (ours[0] != theirs[0]).float().mean() < 0.01
     for one, other, exact in zip(ours[1:], theirs[1:], truth[1:], strict=True):
         assert (one.dtype, one.shape, one.stride()) == (other.dtype, other.shape, other.stride())
         # bf16 keeps eight bits: 0.002 of what is rounded once, a few times that of what is rounded on its way
