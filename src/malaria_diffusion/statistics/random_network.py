@@ -30,7 +30,7 @@ def random_features(images: NDArray[np.uint8], key: int) -> NDArray[np.float64]:
     weights = _weights(key)
     features = np.empty((len(images), 2 * (3 + sum(CHANNELS))))
     for start in range(0, len(images), AT_ONCE):
-        x = torch.from_numpy(images[start : start + AT_ONCE].astype(np.float64)) / 127.5 - 1
+        x = torch.from_numpy(images[start : start + AT_ONCE].astype(np.float32)) / 127.5 - 1
         pooled = [x.mean((2, 3)), x.amax((2, 3))]
         for weight in weights:
             if len(pooled) > 2:
@@ -49,5 +49,5 @@ def _weights(key: int) -> list[torch.Tensor]:
     for before, after in zip((3, *CHANNELS[:-1]), CHANNELS, strict=True):
         # unique but for the signs of filters, which absolute values forget
         q, _ = np.linalg.qr(generator.standard_normal((before * 9, after)))
-        weights.append(torch.from_numpy(q.T.reshape(after, before, 3, 3)))
+        weights.append(torch.from_numpy(q.T.reshape(after, before, 3, 3).astype(np.float32)))
     return weights
