@@ -9,15 +9,13 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from malaria_diffusion.diffusion.network.normalisation import ChannelwiseGroupNorm
+from malaria_diffusion.diffusion.network.replacing import replace_layers
 
 
 def compile_network(network: nn.Module) -> None:
     """Compile in place; names and values of the weights stay as they are."""
     if next(network.parameters()).device.type == "cpu":
-        for module in list(network.modules()):
-            for name, child in module.named_children():
-                if isinstance(child, nn.GroupNorm):
-                    setattr(module, name, ChannelwiseGroupNorm(child))
+        replace_layers(network, nn.GroupNorm, ChannelwiseGroupNorm)
     network.compile(dynamic=False)
 
 

@@ -82,14 +82,6 @@ class Normalise(torch.autograd.Function):
         return dx, *(each.sum(0).flatten().to(weight.dtype) for each in (dweight, dbias)), None, None
 
 
-def narrow_norms(network: nn.Module) -> None:
-    """Replace every group normalisation in `network`; names and values of the weights stay."""
-    for module in list(network.modules()):
-        for name, child in module.named_children():
-            if type(child) is nn.GroupNorm:
-                setattr(module, name, NarrowGroupNorm(child))
-
-
 class ChannelwiseGroupNorm(nn.Module):
     """Group normalisation computed channel by channel, for the compiler on a CPU.
 

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.unets.unet_2d import UNet2DModel, UNet2DOutput
-from torch import Tensor
+from diffusers.models.upsampling import Upsample2D
+from torch import Tensor, nn
 from torch.nn import functional
 
 from malaria_diffusion.diffusion.config import NetworkParameters
-from malaria_diffusion.diffusion.network.normalisation import narrow_norms
-from malaria_diffusion.diffusion.network.upsampling import merge_upsampling
+from malaria_diffusion.diffusion.network.normalisation import NarrowGroupNorm
+from malaria_diffusion.diffusion.network.replacing import replace_layers
+from malaria_diffusion.diffusion.network.upsampling import MergedUpsample, can_be_merged
 from malaria_diffusion.errors import UserError
 
 COLOURS = 3
@@ -29,8 +31,8 @@ class PatchUNet(UNet2DModel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        merge_upsampling(self)
-        narrow_norms(self)
+        replace_layers(self, Upsample2D, MergedUpsample, can_be_merged)
+        replace_layers(self, nn.GroupNorm, NarrowGroupNorm)
 
     def train(self, mode: bool = True) -> PatchUNet:
         """As of any network, but that its blocks keep images in the order in memory that convolutions like."""

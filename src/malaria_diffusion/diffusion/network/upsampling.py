@@ -41,9 +41,6 @@ def merged(weight: Tensor) -> Tensor:
     return (tall[..., 1:] + tall[..., :-1]).transpose(0, 1)
 
 
-def merge_upsampling(network: nn.Module) -> None:
-    """Replace every `Upsample2D` with a convolution in `network`; names and values of the weights stay."""
-    for module in list(network.modules()):
-        for name, child in module.named_children():
-            if type(child) is Upsample2D and isinstance(getattr(child, "conv", None), nn.Conv2d):
-                setattr(module, name, MergedUpsample(child))
+def can_be_merged(layer: Upsample2D) -> bool:
+    """Whether it is diffusers' own, with a convolution."""
+    return type(layer) is Upsample2D and isinstance(getattr(layer, "conv", None), nn.Conv2d)
