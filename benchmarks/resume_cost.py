@@ -23,8 +23,6 @@ import malaria_diffusion  # noqa: F401  (before torch, as it says how threads wa
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -48,6 +46,7 @@ from common import (
     print_table,
     ratio,
     read_setup,
+    run_fresh,
     status,
     synchronize,
     training_data,
@@ -61,13 +60,7 @@ from malaria_diffusion.diffusion.training import trainer as training
 from malaria_diffusion.diffusion.training.data import TrainingData
 from malaria_diffusion.diffusion.training.trainer import CHECKPOINT_SHARE, Trainer
 
-HERE = Path(__file__).parent
 RESTART_GOAL, SHARE_GOAL = 10.0, 0.005
-# what a fresh process runs: the clock starts in the parent
-CHILD = (
-    "import sys, time; sys.path.insert(0, sys.argv[1]); import resume_cost; "
-    "resume_cost.restart(sys.argv[2], resume_cost.Path(sys.argv[3]), time.time)"
-)
 
 
 def write_cells(folder: Path, count: int, size: int) -> None:
@@ -96,39 +89,39 @@ def forget(folder: Path) -> None:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def restart(which: str, folder: Path, clock: Callable[[], float]) -> None:
-    """In a fresh process: go on from a checkpoint and print when what was done."""
+def restart(which: str, folder: Path) -> dict[str, float]:
+    """In a fresh process: go on from a checkpoint and tell when what was done."""
     told = json.loads((folder / "setup.json").read_text())
     device = torch.device(told["device"])
     setup = Setup(device, told["size"], NetworkParameters(**told["network"]), told["precision"])
     if told["threads"]:
         torch.set_num_threads(told["threads"])
     if which == "ours":
-        times = {"imported": clock()}
+        times = {"imported": time.time()}
         parameters = training_parameters(setup, told["batch"])
         with Trainer(read_cells(folder), PROCESS, setup.network, parameters, folder / "ours") as run:
-            times["built"] = clock()
+            times["built"] = time.time()
             run.resume()
             if run.step == 0:
                 raise RuntimeError("there was nothing to go on from")
-            times["loaded"] = clock()
+            times["loaded"] = time.time()
             run.one_step()
             run.record(end_of_epoch=False)
             synchronize(device)
-            times["stepped"] = clock()
+            times["stepped"] = time.time()
     else:
         from training_speed import Peer
 
         need_peer("accelerate")
-        times = {"imported": clock()}
+        times = {"imported": time.time()}
         peer = Peer(None, setup, told["batch"], folder, mixed=setup.precision == "bfloat16")
-        times["built"] = clock()
+        times["built"] = time.time()
         peer.accelerator.load_state(str(folder / "peer"))
-        times["loaded"] = clock()
+        times["loaded"] = time.time()
         peer.step(random_batch(setup, told["batch"]))
         synchronize(device)
-        times["stepped"] = clock()
-    print(json.dumps(times))
+        times["stepped"] = time.time()
+    return times
 
 
 def random_batch(setup: Setup, batch: int) -> dict[str, torch.Tensor]:
@@ -141,11 +134,7 @@ def time_restart(which: str, folder: Path) -> dict[str, float]:
     """Seconds of each part of a restart, and of all."""
     forget(folder)
     start = time.time()
-    command = [sys.executable, "-c", CHILD, str(HERE), which, str(folder)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode:
-        sys.exit(f"the restarted process failed:\n{result.stderr}")
-    times = json.loads(result.stdout.splitlines()[-1])
+    times = run_fresh(restart, which, folder)
     parts = {
         "imports": times["imported"] - start,
         "building": times["built"] - times["imported"],

@@ -12,6 +12,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # shap compiles its loops for many seconds, which a few small cells do not win back
 os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 
+gc.disable()  # what is imported is there to stay, and looked through again and again while it grows
 HERE = Path(__file__).parent
 LONGEST = ["pipelines/test_study.py", "test_benchmarks.py", "pipelines", "test_style.py", "test_notebooks.py"]
 
@@ -29,6 +30,7 @@ def pytest_collection_finish():
     """A garbage collection, as after every training of a classifier, need not visit what was imported."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_sessionfinish():

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .processes import run_forked
 
 if TYPE_CHECKING:
     import nbformat
 
 
-def run_notebook(path: Path, changes: dict[str, str] | None = None) -> nbformat.NotebookNode:
-    """Run the notebook where it lies, after replacing texts of it, each of which must be there."""
+def run_notebook(path: Path, changes: dict[str, str] | None = None, *, kernel: bool) -> nbformat.NotebookNode:
+    """Run the notebook where it lies, after replacing texts of it, each of which must be there.
+
+    In a kernel of its own, as Jupyter does, or without one in a forked process, which has imported much already.
+    """
     import nbformat  # here, as every worker imports every test, and this takes a second
     from nbclient import NotebookClient
 
@@ -20,8 +26,14 @@ def run_notebook(path: Path, changes: dict[str, str] | None = None) -> nbformat.
         assert any(old in cell.source for cell in notebook.cells), old
         for cell in notebook.cells:
             cell.source = cell.source.replace(old, new)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
-    return notebook
+    if kernel:
+        NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
+        return notebook
+    copy = path.with_stem(f"{path.stem}_run")
+    nbformat.write(notebook, copy)
+    done = run_forked(Path(__file__).with_name("shell.py"), str(copy), folder=path.parent, variables=os.environ)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return nbformat.read(copy, as_version=4)
 
 
 def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:

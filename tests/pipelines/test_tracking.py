@@ -139,5 +139,5 @@ def test_a_database_that_is_in_use_is_told(tmp_path):
     with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
         database.execute("BEGIN EXCLUSIVE")
         said = "database is locked; end what else uses it"
-        with pytest.raises(ClickException, match=said), check_server("sqlite:///mlflow.db", tmp_path):
+        with pytest.raises(ClickException, match=said), check_server("sqlite:///mlflow.db?timeout=0.1", tmp_path):
             pass
