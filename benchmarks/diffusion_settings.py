@@ -21,11 +21,9 @@ import malaria_diffusion  # noqa: F401  (before torch, as it says how threads wa
 
 # isort: split
 import argparse
-import contextlib
 import json
 import math
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -36,7 +34,6 @@ import numpy as np
 import pandas as pd
 import torch
 from common import cores, machine, status, write_json
-from prdc import compute_prdc
 from tqdm.auto import tqdm
 
 from malaria_diffusion.cells.split import training_rows
@@ -55,6 +52,7 @@ from malaria_diffusion.diffusion.training.trainer import (
     training_settings,
 )
 from malaria_diffusion.files import whole
+from malaria_diffusion.questions.fidelity.neighbours import neighbour_scores
 
 PROCESS = {"timesteps": 1000, "schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02, "prediction": "v_prediction"}
 NETWORK = {"channels": [32, 64, 96], "layers_per_block": 1, "attention_sides": [], "norm_groups": 8, "dropout": 0.0}
@@ -99,7 +97,6 @@ SETTINGS: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "patches, Muon, around log SNR 0": (PATCHES, OURS | {"compile": False}),
 }
 NOISE_LEVELS = [-7.0, -4.0, -1.0, 2.0, 5.0]  # log SNR, between the levels
-NEIGHBOURS = 5
 LOSS_CELLS = 1024
 BATCH = 64
 
@@ -216,15 +213,14 @@ def judge(
     history = train(data, process, network, training, folder, keep)
     generated = np.load(folder / "images.npy")
     watch = Watch(data, training, process.timesteps)
-    with contextlib.redirect_stdout(sys.stderr):  # it says how many it was given
-        near = compute_prdc(watch.measure.features(watch.reference), watch.measure.features(generated), NEIGHBOURS)
+    near = neighbour_scores(watch.measure.features(watch.reference), watch.measure.features(generated))
     objective = Objective(process, network, training, size, data.num_classes, torch.bfloat16)
     objective.load_state_dict(load_best_weights(folder).weights)
     found = {
         "images_seen": int(history["images_seen"].iloc[-1]),
         "kernel_distance": float(history["kernel_distance"].dropna().iloc[-1]),
-        "precision": float(near["precision"]),
-        "recall": float(near["recall"]),
+        "precision": near["precision"],
+        "recall": near["recall"],
     } | losses(data, objective.eval())
     measured.write_text(json.dumps(found, indent=1))
     return found

@@ -164,15 +164,15 @@ class _Neighbourhoods:
     """Balls about real images and about others."""
 
     def __init__(self, real: NDArray[np.float64], other: NDArray[np.float64], neighbours: int) -> None:
-        from prdc.prdc import compute_pairwise_distance
+        from sklearn.metrics import pairwise_distances
 
         fewest = min(len(real), len(other))
         if fewest < neighbours + 2:
             raise UserError(f"{fewest} images; {neighbours + 2} are needed for {neighbours} neighbours: raise n")
         self._neighbours = neighbours
-        self._across = compute_pairwise_distance(real, other)
-        self._real = _Balls(compute_pairwise_distance(real), self._across, neighbours)
-        self._other = _Balls(compute_pairwise_distance(other), np.ascontiguousarray(self._across.T), neighbours)
+        self._across = pairwise_distances(real, other)
+        self._real = _Balls(pairwise_distances(real), self._across, neighbours)
+        self._other = _Balls(pairwise_distances(other), np.ascontiguousarray(self._across.T), neighbours)
         self._nearest = self._across.argmin(axis=1)
         self._least = self._across.min(axis=1)
 
