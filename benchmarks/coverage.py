@@ -26,11 +26,11 @@ from malaria_diffusion.classifier.metrics import classification_metrics
 from malaria_diffusion.questions.acquisition.auc import Groups, auc_interval, scores_of_others
 from malaria_diffusion.questions.distributions.measure import alike, effect_sizes
 from malaria_diffusion.questions.fidelity.measure import kernel_distances, resampled
-from malaria_diffusion.questions.fidelity.neighbours import Owned, Scored, left_out_scores, scored
 from malaria_diffusion.questions.utility.measure import crossed_interval
 from malaria_diffusion.statistics.bootstrap import Bootstrap, Interval
 from malaria_diffusion.statistics.config import ComparisonParameters
 from malaria_diffusion.statistics.kernel_distance import capped
+from malaria_diffusion.statistics.neighbours import Owned, Scored, left_out_scores, scored
 from malaria_diffusion.studies.reader.key import Key, SealedCell
 from malaria_diffusion.studies.reader.score import score_readers
 

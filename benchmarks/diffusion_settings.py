@@ -52,7 +52,7 @@ from malaria_diffusion.diffusion.training.trainer import (
     training_settings,
 )
 from malaria_diffusion.files import whole
-from malaria_diffusion.questions.fidelity.neighbours import neighbour_scores
+from malaria_diffusion.statistics.neighbours import neighbour_scores
 
 PROCESS = {"timesteps": 1000, "schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02, "prediction": "v_prediction"}
 NETWORK = {"channels": [32, 64, 96], "layers_per_block": 1, "attention_sides": [], "norm_groups": 8, "dropout": 0.0}

@@ -22,12 +22,12 @@ from scipy.stats import binomtest, norm
 from tqdm.auto import tqdm
 
 from malaria_diffusion.questions.fidelity.measure import Side, kernel_distances, resampled
-from malaria_diffusion.questions.fidelity.neighbours import LeftOut, Owned, left_out_scores, scored
 from malaria_diffusion.questions.privacy.membership import stratified_auc
 from malaria_diffusion.questions.recognition.measure import recognised_as_intended
 from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.jackknife import Jackknife
 from malaria_diffusion.statistics.kernel_distance import capped
+from malaria_diffusion.statistics.neighbours import LeftOut, Owned, left_out_scores, scored
 from malaria_diffusion.studies.gate.config import GateParameters
 from malaria_diffusion.studies.gate.judge import gate_table
 

@@ -145,9 +145,12 @@ def test_looks_are_those_of_the_averaged_weights(run, one_step, process, network
     history = run(tmp_path, reports.append, data=one_step, epochs=3, quality_epochs=3, learning_rate=0.03)
     averaged = Objective(process, network_parameters, parameters, 8, 2, torch.float32)
     averaged.load_state_dict(weights_of(tmp_path, "ema."))
-    images, distance = Watch(one_step, parameters, 20).look(averaged)
+    watch = Watch(one_step, parameters, 20)
+    images, distance = watch.look(averaged)
     assert np.array_equal(reports[-1].images, images)
     assert history.kernel_distance.iloc[-1] == distance
+    assert history.recall.iloc[-1] == watch.measure.recall(images)
+    assert history.recall.isna().tolist() == history.kernel_distance.isna().tolist()
     averaged.load_state_dict(weights_of(tmp_path, "weights."))
     assert not np.array_equal(Watch(one_step, parameters, 20).look(averaged)[0], images)
 

@@ -26,6 +26,15 @@ def test_the_smallest_distance_is_marked():
     assert marked(HISTORY) == [[[200.0, 0.3]]]
 
 
+def test_recall_has_a_scale_of_its_own_if_there_is_any():
+    shown = loss_curve(HISTORY.assign(recall=[0.1, np.nan, 0.4]), "phantom cells").axes[2]
+    assert shown.get_ylabel() == "recall"
+    (line,) = shown.get_lines()
+    np.testing.assert_equal(line.get_ydata(), [0.1, np.nan, 0.4])
+    for history in (HISTORY, HISTORY.assign(recall=np.nan)):
+        assert len(loss_curve(history, "phantom cells").axes) == 2
+
+
 @pytest.mark.parametrize(
     ("distances", "scale"), [([2.0, 0.3, 0.4], "log"), ([-0.1, -0.2, np.nan], "linear"), ([np.nan] * 3, "linear")]
 )

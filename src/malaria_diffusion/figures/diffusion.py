@@ -92,7 +92,7 @@ def beside(
 
 
 def loss_curve(history: pd.DataFrame, images: str) -> Figure:
-    """Figure 7: losses of the DDPM, and the kernel distance that chooses its weights, over images seen.
+    """Figure 7: losses of the DDPM, the kernel distance that chooses its weights, and recall, over images seen.
 
     The losses are of different timesteps where training draws some more often (`log_snr_deviation`), so the space
     between the curves is not overfitting.
@@ -118,6 +118,11 @@ def loss_curve(history: pd.DataFrame, images: str) -> Figure:
         best = looks.iloc[int(looks["kernel_distance"].to_numpy().argmin())]
         distances.plot(best["images_seen"], best["kernel_distance"], "o", color=REAL, label="exported")
         distances.legend(fontsize=8)
+    if "recall" in looks and looks["recall"].notna().any():  # a history of an earlier version has none
+        recalls = distances.twinx()
+        recalls.plot(looks["images_seen"], looks["recall"], "s--", markersize=3, color=FLOOR)
+        recalls.set_ylabel("recall", color=FLOOR)
+        recalls.set_ylim(0, 1)
     losses.set_yscale("log")
     distances.set_yscale("log" if (looks["kernel_distance"] > 0).any() else "linear")
     distances.set_ylabel("kernel distance")

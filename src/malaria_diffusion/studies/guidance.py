@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.questions.fidelity.neighbours import neighbour_scores
+from malaria_diffusion.statistics.neighbours import neighbour_scores
 
 if TYPE_CHECKING:
     from malaria_diffusion.diffusion.config import SamplingParameters

@@ -107,7 +107,7 @@ def train(
         The history, one row every few steps and one at each epoch's end: step, epoch, images_seen, loss (mean since the
         last row), learning_rate; at epochs' ends val_loss (averaged weights, the first of several, fixed draws) and,
         every `quality_epochs`, kernel_distance (see `QualityMeasure`), of several averages the smallest, with its
-        ema_decay; of a learned schedule the ends of its alpha_bars.
+        ema_decay, and recall; of a learned schedule the ends of its alpha_bars.
 
     Raises:
         TrainingError: the data do not fit the parameters, or the loss is not finite.
@@ -325,7 +325,7 @@ class Trainer:
     @property
     def table(self) -> pd.DataFrame:
         """The history, see `train`."""
-        measured = ["val_loss", "kernel_distance"] + (["ema_decay"] if len(self.averages) > 1 else [])
+        measured = ["val_loss", "kernel_distance", "recall"] + (["ema_decay"] if len(self.averages) > 1 else [])
         return pd.DataFrame(self.history).astype(dict.fromkeys(measured, float))
 
     def one_step(self) -> None:
@@ -375,6 +375,7 @@ class Trainer:
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "val_loss": self.watch.validation_loss(self._first_average) if end_of_epoch else None,
             "kernel_distance": None,
+            "recall": None,
         }
         if len(self.averages) > 1:
             row["ema_decay"] = None
@@ -396,7 +397,7 @@ class Trainer:
         self.images, distance = looks[chosen]
         former = [row["kernel_distance"] for row in self.history if row["kernel_distance"] is not None]
         found = {"kernel_distance": distance} | ({"ema_decay": chosen} if len(looks) > 1 else {})
-        self.history[-1] |= found
+        self.history[-1] |= found | {"recall": self.watch.measure.recall(self.images)}
         is_best = distance < min(former, default=math.inf)
         if is_best:
             self._keep(BEST, chosen, found)

@@ -17,10 +17,10 @@ from tqdm.auto import tqdm
 from malaria_diffusion.classifier.features import FeatureSpace
 from malaria_diffusion.compute.config import DeviceName
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.questions.fidelity.neighbours import NEIGHBOURS, Owned, left_out_scores, scored
 from malaria_diffusion.statistics.bootstrap import Bootstrap, Interval, bootstrap_counts
 from malaria_diffusion.statistics.comparison import compared_groups
 from malaria_diffusion.statistics.kernel_distance import capped, kernel
+from malaria_diffusion.statistics.neighbours import NEIGHBOURS, Owned, left_out_scores, scored
 from malaria_diffusion.statistics.sliced_wasserstein import sliced_wasserstein
 
 MOST_DIMENSIONS = 64

@@ -6,15 +6,15 @@ from prdc import compute_prdc
 
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.questions.fidelity.measure import kernel_distances, resampled
-from malaria_diffusion.questions.fidelity.neighbours import (
+from malaria_diffusion.statistics.bootstrap import Bootstrap
+from malaria_diffusion.statistics.jackknife import FEW_GROUPS
+from malaria_diffusion.statistics.neighbours import (
     LeftOut,
     Owned,
     left_out_scores,
     neighbour_scores,
     scored,
 )
-from malaria_diffusion.statistics.bootstrap import Bootstrap
-from malaria_diffusion.statistics.jackknife import FEW_GROUPS
 
 D = 4
 
