@@ -1,5 +1,6 @@
 """What several test packages share."""
 
+import functools
 import gc
 import os
 from pathlib import Path
@@ -14,16 +15,33 @@ os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 
 gc.disable()  # what is imported is there to stay, and looked through again and again while it grows
 HERE = Path(__file__).parent
-LONGEST = ["pipelines/test_study.py", "test_benchmarks.py", "pipelines", "test_style.py", "test_notebooks.py"]
+LONGEST = [
+    "pipelines/test_study.py",
+    "test_benchmarks.py",
+    "diffusion/test_compiled.py",
+    "pipelines",
+    "diffusion/test_trainer.py",
+    "test_style.py",
+    "classifier",
+    "diffusion",
+    "test_notebooks.py",
+    "test_threads.py",
+    "test_library.py",
+    "test_dependencies.py",
+    "questions",
+    "statistics",
+    "studies",
+]
 
 
 def pytest_collection_modifyitems(items):
     """The longest files first: a worker takes whole ones, and none is to be left alone with a long one in the end."""
 
-    def place(item):
-        return next((k for k, name in enumerate(LONGEST) if item.path.is_relative_to(HERE / name)), len(LONGEST))
+    @functools.cache
+    def place(path):
+        return next((k for k, name in enumerate(LONGEST) if path.is_relative_to(HERE / name)), len(LONGEST))
 
-    items.sort(key=place)
+    items.sort(key=lambda item: place(item.path))
 
 
 def pytest_collection_finish():
