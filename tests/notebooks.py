@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     import nbformat
 
 
-def run_notebook(path: Path, changes: dict[str, str] | None = None, *, kernel: bool) -> nbformat.NotebookNode:
+def run_notebook(path: Path, changes: dict[str, str] | None = None, kernel: bool = False) -> nbformat.NotebookNode:
     """Run the notebook where it lies, after replacing texts of it, each of which must be there.
 
-    In a kernel of its own, as Jupyter does, or without one in a forked process, which has imported much already.
+    In a forked process, which has imported much already, or in a kernel of its own, as Jupyter does.
     """
     import nbformat  # here, as every worker imports every test, and this takes a second
     from nbclient import NotebookClient

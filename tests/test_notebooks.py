@@ -19,7 +19,7 @@ def test_the_ddpm_in_ten_cells(project):
         "middle, shares = 250": "middle, shares = 5",
         "evaluations=15": "evaluations=4",
     }
-    notebook = run_notebook(project.folder / "notebooks/ddpm_in_ten_cells.ipynb", short, kernel=True)
+    notebook = run_notebook(project.folder / "notebooks/ddpm_in_ten_cells.ipynb", short)
     assert sum(cell.cell_type == "code" for cell in notebook.cells) == 10
     assert pictures(notebook) >= 12
     said = "".join(output.get("text", "") for output in outputs(notebook))
@@ -28,8 +28,7 @@ def test_the_ddpm_in_ten_cells(project):
 
 
 def test_your_own_images(project):
-    short = SMALL | {"EPOCHS = 12": "EPOCHS = 1"}
-    notebook = run_notebook(project.folder / "notebooks/your_own_images.ipynb", short, kernel=False)
+    notebook = run_notebook(project.folder / "notebooks/your_own_images.ipynb", SMALL | {"EPOCHS = 12": "EPOCHS = 1"})
     assert pictures(notebook) == 3
     shown = str(outputs(notebook))
     assert "(1797, 3, 16, 16) uint8 grey" in shown

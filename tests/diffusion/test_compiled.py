@@ -121,8 +121,12 @@ def test_quick_attention_is_the_same_attention(network_parameters):
     assert torch.allclose(usual, quick, rtol=0, atol=1e-5)
 
 
-def test_compiled_layers_are_eager_ones():
+def test_compiled_layers_are_eager_ones(monkeypatch):
     """Takes some seconds: the compiler itself runs."""
+    from torch._inductor import config
+
+    # what the processor says of its vectors is believed, and not tried out in a process for each kind
+    monkeypatch.setattr(config.cpp, "vec_isa_ok", True)
     torch.manual_seed(0)
     eager = Layers().to(memory_format=torch.channels_last)
     compiled = copy.deepcopy(eager)

@@ -1,20 +1,18 @@
-"""`accelerate launch` in front of the same command: the same cells, by two processes."""
+"""What `accelerate launch` starts and tells its processes: the same cells, by two of them.
 
-import dataclasses
+The processes are forked and told the same; the launcher itself is started by tests/integration/test_two_machines.py.
+"""
+
 import json
+import socket
 
 import mlflow
 import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from ..processes import run_forked
+from ..processes import Forked
 from ..projects import SCRIPTS, make_processed_project
-
-LAUNCH = [
-    *["launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"],
-    *["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "kedro"],
-]
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +21,24 @@ def project(tmp_path_factory):
 
 
 def launch(project, *arguments):
-    variables = project.environment | {"CUDA_VISIBLE_DEVICES": ""}
-    return run_forked(SCRIPTS / "accelerate", *LAUNCH, *arguments, folder=project.folder, variables=variables)
+    """Exit codes and what was printed, of each of two processes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    told = project.environment | {"CUDA_VISIBLE_DEVICES": "", "WORLD_SIZE": "2"}
+    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    files = [project.folder / f"data/printed_{rank}.txt" for rank in range(2)]
+    processes = [
+        Forked(
+            SCRIPTS / "kedro",
+            *arguments,
+            folder=project.folder,
+            variables=told | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            printed=(files[rank], files[rank]),
+        )
+        for rank in range(2)
+    ]
+    return [process.wait() for process in processes], [" ".join(file.read_text().split()) for file in files]
 
 
 def results(project):
@@ -35,8 +49,8 @@ def results(project):
 
 
 def test_two_processes_make_the_cells_of_one_and_write_once(project, tmp_path_factory):
-    launched = launch(project, "run", "--pipeline", "diffusion")
-    assert launched.returncode == 0, launched.stdout[-5000:] + launched.stderr[-5000:]
+    codes, printed = launch(project, "run", "--pipeline", "diffusion")
+    assert codes == [0, 0], printed[0][-3000:] + printed[1][-3000:]
     weights, cells, history = results(project)
 
     alone = make_processed_project(tmp_path_factory.mktemp("alone"))
@@ -57,8 +71,7 @@ def test_two_processes_make_the_cells_of_one_and_write_once(project, tmp_path_fa
     assert lineage["best_epoch"] in (1, 2)
 
 
-@pytest.mark.parametrize("rank", ["0", "1"])
-def test_what_cannot_be_shared_is_refused_by_each(project, rank):
-    """In a process that is told what `accelerate launch` tells it, which the test above has started."""
-    of_two = dataclasses.replace(project, variables={"WORLD_SIZE": "2", "RANK": rank, "LOCAL_RANK": rank})
-    assert "launch `kedro run --pipeline diffusion`" in of_two.fails("run")
+def test_what_cannot_be_shared_is_refused_by_each(project):
+    codes, printed = launch(project, "run")
+    assert codes == [1, 1]
+    assert all("launch `kedro run --pipeline diffusion`" in said for said in printed)

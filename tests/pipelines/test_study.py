@@ -435,7 +435,7 @@ def test_folds_judge_every_cell_once_and_are_not_trained_again(validated):
 
 
 def test_the_notebook_walks_through_the_results(validated):
-    assert pictures(run_notebook(validated.folder / "notebooks/results.ipynb", kernel=False)) >= 4
+    assert pictures(run_notebook(validated.folder / "notebooks/results.ipynb")) >= 4
 
 
 def test_sampling_needs_no_training_and_no_cells(validated):
