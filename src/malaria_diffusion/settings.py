@@ -16,6 +16,7 @@ for talkative in ("kedro_mlflow", "mlflow"):  # importing them undoes what loggi
     logging.getLogger(talkative).setLevel(logging.WARNING)
 
 from malaria_diffusion.datasets.catalog import WholeFiles  # noqa: E402
+from malaria_diffusion.hooks.garbage import GarbageHooks  # noqa: E402
 from malaria_diffusion.hooks.lineage import LineageHooks  # noqa: E402
 from malaria_diffusion.hooks.preflight import LauncherHooks, PreflightHooks, is_main_process  # noqa: E402
 from malaria_diffusion.hooks.progress import ProgressHooks  # noqa: E402
@@ -27,6 +28,7 @@ DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",) if is_main_process() else ("kedro_
 # of those that come first the last in this list does: what is refused does not wait for its turn, and what lies there
 # is looked at when it has come
 HOOKS = (
+    GarbageHooks(),
     LineageHooks(),
     *([TurnHooks()] if is_main_process() else []),
     PreflightHooks(),

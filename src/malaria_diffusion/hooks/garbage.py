@@ -1,0 +1,21 @@
+"""Garbage collections of a run, which would look through a million objects that are there to stay."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+
+from kedro.framework.hooks import hook_impl
+
+
+class GarbageHooks:
+    """Leaves out of them what was there before the run, and at the end of the process everything: seconds of each."""
+
+    def __init__(self) -> None:
+        atexit.register(gc.freeze)
+
+    @hook_impl
+    def before_pipeline_run(self) -> None:
+        """Collect once more; what remains stays."""
+        gc.collect()
+        gc.freeze()
