@@ -33,11 +33,11 @@ import malaria_diffusion
 import sys
 sys.path.insert(0, sys.argv[1])
 from contention import train
-train(int(sys.argv[2]), int(sys.argv[3]))
+train(*map(int, sys.argv[2:]))
 """
 
 
-def train(steps: int, threads: int) -> None:
+def train(steps: int, threads: int, batch_size: int) -> None:
     """Print the training images a second of a small network in this process, alone and beside a busy process."""
     from common import PROCESS, Setup, training_parameters
 
@@ -47,11 +47,11 @@ def train(steps: int, threads: int) -> None:
 
     torch.set_num_threads(threads)
     setup = Setup(torch.device("cpu"), 32, SMALL, "float32")
-    parameters = training_parameters(setup, batch=16)
+    parameters = training_parameters(setup, batch=batch_size)
     objective = Objective(PROCESS, SMALL, parameters, 32, 2, torch.float32).to(memory_format=torch.channels_last)
     optimizer = build_optimizer(objective, parameters)
-    images = torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8)
-    batch = Batch(images, torch.arange(16) % 2, torch.arange(16) * 60, torch.randn(16, 3, 32, 32))
+    images, each = torch.randint(0, 256, (batch_size, 3, 32, 32), dtype=torch.uint8), torch.arange(batch_size)
+    batch = Batch(images, each % 2, each * 960 // batch_size, torch.randn(images.shape))
 
     def speed() -> float:
         start = 0.0
@@ -61,17 +61,17 @@ def train(steps: int, threads: int) -> None:
             optimizer.zero_grad()
             objective(batch).mean().backward()
             optimizer.step()
-        return steps * 16 / (time.perf_counter() - start)
+        return steps * batch_size / (time.perf_counter() - start)
 
     alone = speed()
     with _busy():
         print(json.dumps({"alone": alone, "beside": speed()}))
 
 
-def measure(environment: dict[str, str], steps: int, threads: int) -> dict[str, float]:
+def measure(environment: dict[str, str], steps: int, threads: int, batch: int) -> dict[str, float]:
     """Images a second of a fresh process, alone and beside a busy one."""
     inherited = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-    command = [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(steps), str(threads)]
+    command = [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(steps), str(threads), str(batch)]
     done = subprocess.run(command, env=inherited | environment, capture_output=True, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found
@@ -92,10 +92,11 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--steps", type=int, default=10, help="timed in a process, default 10")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=16, help="default 16")
     arguments = parser.parse_args()
     threads = arguments.threads or 2
     works = {
-        how: (lambda variables=variables: measure(variables, arguments.steps, threads))
+        how: (lambda variables=variables: measure(variables, arguments.steps, threads, arguments.batch))
         for how, variables in (("as shipped", {}), ("spinning", SPINNING))
     }
     measured = interleave(works, arguments.rounds, "processes")

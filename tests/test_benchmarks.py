@@ -261,7 +261,7 @@ def contention(monkeypatch):
 
 
 def test_contention_is_measured_in_a_fresh_process(contention):
-    found = contention.measure({}, steps=1, threads=1)
+    found = contention.measure({}, steps=1, threads=1, batch=2)
     assert found.keys() == {"alone", "beside"}
     assert all(is_positive(speed) for speed in found.values())
 
@@ -269,8 +269,9 @@ def test_contention_is_measured_in_a_fresh_process(contention):
 def test_contention_compares_what_it_has_measured(contention, tmp_path, monkeypatch):
     asked = []
 
-    def measure(environment, steps, threads):
+    def measure(environment, steps, threads, batch):
         asked.append((environment, steps, threads))
+        assert batch == 16
         return {"alone": 8.0, "beside": 2.0} if environment else {"alone": 6.0, "beside": 5.0}
 
     monkeypatch.setattr(contention, "measure", measure)
