@@ -38,7 +38,12 @@ def launch(project, *arguments):
         )
         for rank in range(2)
     ]
-    return [process.wait() for process in processes], [" ".join(file.read_text().split()) for file in files]
+    try:
+        codes = [process.wait(timeout=200) for process in processes]  # one may wait for the other in vain
+    finally:
+        for process in processes:
+            process.kill()
+    return codes, [" ".join(file.read_text().split()) for file in files]
 
 
 def results(project):
