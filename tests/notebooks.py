@@ -18,7 +18,6 @@ def run_notebook(path: Path, changes: dict[str, str] | None = None, kernel: bool
     In a forked process, which has imported much already, or in a kernel of its own, as Jupyter does.
     """
     import nbformat  # here, as every worker imports every test, and this takes a second
-    from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells)  # committed clean
@@ -27,6 +26,8 @@ def run_notebook(path: Path, changes: dict[str, str] | None = None, kernel: bool
         for cell in notebook.cells:
             cell.source = cell.source.replace(old, new)
     if kernel:
+        from nbclient import NotebookClient
+
         NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
         return notebook
     copy = path.with_stem(f"{path.stem}_run")

@@ -151,6 +151,8 @@ def test_looks_are_those_of_the_averaged_weights(run, one_step, process, network
     assert history.kernel_distance.iloc[-1] == distance
     assert history.recall.iloc[-1] == watch.measure.recall(images)
     assert history.recall.isna().tolist() == history.kernel_distance.isna().tolist()
+    assert watch.recall(images[:7]) == watch.measure.recall(images[:7])
+    assert watch.recall(images[:6]) is None
     averaged.load_state_dict(weights_of(tmp_path, "weights."))
     assert not np.array_equal(Watch(one_step, parameters, 20).look(averaged)[0], images)
 

@@ -66,7 +66,7 @@ def floor(typical):
     return np.array(found)
 
 
-def test_recall_falls_with_what_is_left_out_and_is_none_of_too_few(measure):
+def test_recall_falls_with_what_is_left_out_and_needs_neighbours(measure):
     images = discs(5, 400)
     brightness = images.mean(axis=(1, 2, 3))
     small = brightness < np.median(brightness)
@@ -74,8 +74,9 @@ def test_recall_falls_with_what_is_left_out_and_is_none_of_too_few(measure):
     assert measure.recall(images[small]) < 0.8 * measure.recall(images)
     assert measure.recall(noisy(np.repeat(images[:10], 20, axis=0), 1)) < 0.2
     assert measure.recall(np.full((200, 3, SIZE, SIZE), 7, np.uint8)) == 0
-    assert measure.recall(discs(5, 6)) is None
-    assert measure.recall(discs(5, 7)) is not None
+    assert 0 <= measure.recall(discs(5, 7)) <= 1
+    with pytest.raises(UserError, match="6 images; 7 are needed"):
+        measure.recall(discs(5, 6))
 
 
 def test_halves_of_one_set_are_at_no_distance_on_average(floor):

@@ -533,10 +533,8 @@ def test_guidance_is_chosen_by_validation_cells_and_needs_something_to_go_away_f
 
 def test_one_command_runs_the_paper_s_split_by_cell_in_one_mlflow_run(validated):
     before = set(runs(validated)["run_id"])
-    few = {
-        "utility": TINY["validation"]["utility"] | {"shares": [1.0], "arms": ["data sharing"]}
-    }  # all are tried above
-    fewer = TINY | {"validation": TINY["validation"] | few}
+    utility = TINY["validation"]["utility"] | {"shares": [1.0], "arms": ["data sharing"]}  # all were tried above
+    fewer = TINY | {"validation": TINY["validation"] | {"utility": utility}}
     (validated.folder / "conf/local/parameters.yml").write_text(yaml.safe_dump(fewer))
     validated.succeeds("run", "--params", "data_processing.split.strategy=cell")
     found = runs(validated)

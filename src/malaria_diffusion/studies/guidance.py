@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.statistics.neighbours import neighbour_scores
 
 if TYPE_CHECKING:
     from malaria_diffusion.diffusion.config import SamplingParameters
@@ -75,9 +74,9 @@ def guidance_table(
         images = model.sample(labels, chosen)
         distances, recalls = [], []
         for label, measure in measures.items():
-            drawn, real = images[labels == label], reference[reference.classes == label].pixels
+            drawn = images[labels == label]
             distances.append(measure.distance(drawn))
-            recalls.append(neighbour_scores(measure.features(real), measure.features(drawn))["recall"])
+            recalls.append(measure.recall(drawn))
         rows.append({"guidance": float(scale), "kernel_distance": np.mean(distances), "recall": np.mean(recalls)})
     return pd.DataFrame(rows)
 

@@ -15,6 +15,7 @@ from malaria_diffusion.diffusion.training.data import TrainingData, read_batch
 from malaria_diffusion.diffusion.training.objective import Objective
 from malaria_diffusion.diffusion.training.quality import QualityMeasure
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.statistics.neighbours import NEIGHBOURS
 
 LOSS_CELLS = 256
 REFERENCE_CELLS = 2000
@@ -77,6 +78,12 @@ class Watch:
             denoiser = objective.denoiser(size, self.data.grey)
         images = sample(denoiser, self.sampled_labels, sampling, progress=False)
         return images, self.measure.distance(images)
+
+    def recall(self, images: NDArray[np.uint8]) -> float | None:
+        """Share of the validation cells that lie among `images`; None of too few images to tell."""
+        if min(len(images), len(self.reference)) < NEIGHBOURS + 2:
+            return None
+        return self.measure.recall(images)
 
     @cached_property
     def reference(self) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.statistics.kernel_distance import capped, kernel
-from malaria_diffusion.statistics.neighbours import NEIGHBOURS, neighbour_scores
+from malaria_diffusion.statistics.neighbours import neighbour_scores
 from malaria_diffusion.statistics.random_network import random_features
 
 # of the network; distances in another one are other numbers
@@ -72,14 +72,14 @@ class QualityMeasure:
         across = _mean_kernel(features, self._reference)
         return self._within_reference + _mean_kernel(features) - 2 * across
 
-    def recall(self, images: NDArray[np.uint8]) -> float | None:
-        """Share of the reference that lies among `images`, uint8, (N, 3, S, S); None of too few to have neighbours.
+    def recall(self, images: NDArray[np.uint8]) -> float:
+        """Share of the reference that lies among `images`, uint8, (N, 3, S, S); see `neighbour_scores`.
 
-        Of five nearest neighbours (Kynkaanniemi et al. 2019). Where a generator leaves out what it finds difficult,
-        this falls while its images may look the better.
+        Where a generator leaves out what it finds difficult, this falls while its images may look the better.
+
+        Raises:
+            UserError: too few images, here or in the reference, to have neighbours.
         """
-        if min(len(images), len(self._reference)) < NEIGHBOURS + 2:
-            return None
         return neighbour_scores(self._reference, self.features(images))["recall"]
 
     def nearest(self, images: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -397,7 +397,7 @@ class Trainer:
         self.images, distance = looks[chosen]
         former = [row["kernel_distance"] for row in self.history if row["kernel_distance"] is not None]
         found = {"kernel_distance": distance} | ({"ema_decay": chosen} if len(looks) > 1 else {})
-        self.history[-1] |= found | {"recall": self.watch.measure.recall(self.images)}
+        self.history[-1] |= found | {"recall": self.watch.recall(self.images)}
         is_best = distance < min(former, default=math.inf)
         if is_best:
             self._keep(BEST, chosen, found)
