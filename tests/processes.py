@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -97,6 +98,14 @@ class Forked:
     def send_signal(self, number: int) -> None:
         """Send it to the process, not to its group."""
         os.kill(self.pid, number)
+
+
+def told_by_a_launcher() -> list[dict[str, str]]:
+    """What `accelerate launch` tells each of two processes, which meet at a free port."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(probe.getsockname()[1])}
+    return [meeting | {"RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
 
 
 def run_forked(

@@ -4,7 +4,6 @@ import json
 import math
 import os
 import shutil
-import socket
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from malaria_diffusion.diffusion.training.checkpoint import load_progress
 from malaria_diffusion.diffusion.training.objective import Objective
 from malaria_diffusion.diffusion.training.trainer import BEST, CHECKPOINT, load_best_weights, train
 
-from ..processes import Forked
+from ..processes import Forked, told_by_a_launcher
 from . import trainings
 from .trainings import MODERN, STEPS, farthest, state_of
 
@@ -106,12 +105,8 @@ def together(settings, guided, alone, tmp_path_factory):
         jobs.append(job | ({"sampling": guided.model_dump(mode="json")} if name == "learned" else {}))
     constants = {"CHECKPOINT_SHARE": math.inf, "LOG_STEPS": 3}
     (base / "jobs.json").write_text(json.dumps({"threads": 1, "constants": constants, "jobs": jobs}))
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = str(free.getsockname()[1])
     children, told = [], []
-    for rank in ("0", "1"):
-        address = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    for rank, address in enumerate(told_by_a_launcher()):
         told.append(base / f"told {rank}")
         children.append(
             Forked(

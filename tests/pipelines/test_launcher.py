@@ -4,14 +4,13 @@ The processes are forked and told the same; the launcher itself is started by te
 """
 
 import json
-import socket
 
 import mlflow
 import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from ..processes import Forked
+from ..processes import Forked, told_by_a_launcher
 from ..projects import SCRIPTS, make_processed_project
 
 
@@ -22,21 +21,17 @@ def project(tmp_path_factory):
 
 def launch(project, *arguments):
     """Exit codes and what was printed, of each of two processes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    told = project.environment | {"CUDA_VISIBLE_DEVICES": "", "WORLD_SIZE": "2"}
-    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    variables = project.environment | {"CUDA_VISIBLE_DEVICES": ""}
     files = [project.folder / f"data/printed_{rank}.txt" for rank in range(2)]
     processes = [
         Forked(
             SCRIPTS / "kedro",
             *arguments,
             folder=project.folder,
-            variables=told | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            printed=(files[rank], files[rank]),
+            variables=variables | told,
+            printed=(file, file),
         )
-        for rank in range(2)
+        for told, file in zip(told_by_a_launcher(), files, strict=True)
     ]
     try:
         codes = [process.wait(timeout=200) for process in processes]  # one may wait for the other in vain
