@@ -1,10 +1,9 @@
 """Garbage collections of a run leave out what was there before, which is not what could be collected."""
 
-import atexit
 import gc
+import subprocess
+import sys
 import weakref
-
-import pytest
 
 from malaria_diffusion.hooks.garbage import GarbageHooks
 
@@ -14,16 +13,10 @@ class Circle:
         self.itself = self
 
 
-@pytest.fixture
-def hooks():
-    yield GarbageHooks()
-    atexit.unregister(gc.freeze)
-
-
-def test_what_was_there_before_a_run_is_left_out_and_garbage_is_not(hooks):
+def test_what_was_there_before_a_run_is_left_out_and_garbage_is_not():
     frozen = gc.get_freeze_count()
     gone, kept = weakref.ref(Circle()), Circle()
-    hooks.before_pipeline_run()
+    GarbageHooks().before_pipeline_run()
     assert gone() is None
     assert gc.get_freeze_count() > frozen
     later, known = weakref.ref(Circle()), weakref.ref(kept)
@@ -31,3 +24,15 @@ def test_what_was_there_before_a_run_is_left_out_and_garbage_is_not(hooks):
     gc.collect()
     assert later() is None
     assert known() is not None  # the price of it
+
+
+def test_nothing_is_left_out_when_the_process_ends():
+    script = """
+import atexit, gc
+from malaria_diffusion.hooks.garbage import GarbageHooks
+atexit.register(lambda: print(gc.get_freeze_count()))
+GarbageHooks().before_pipeline_run()
+print(gc.get_freeze_count() > 0)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["True", "0"]

@@ -9,13 +9,11 @@ from kedro.framework.hooks import hook_impl
 
 
 class GarbageHooks:
-    """Leaves out of them what was there before the run, and at the end of the process everything: seconds of each."""
-
-    def __init__(self) -> None:
-        atexit.register(gc.freeze)
+    """Leaves out of them what was there before the run."""
 
     @hook_impl
     def before_pipeline_run(self) -> None:
-        """Collect once more; what remains stays."""
+        """Collect once more; what remains stays, until the process ends."""
         gc.collect()
         gc.freeze()
+        atexit.register(gc.unfreeze)  # libraries complain, then, of what was never deleted
