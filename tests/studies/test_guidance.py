@@ -78,6 +78,7 @@ def test_one_image_over_and_over_has_no_recall(table):
         ([0.3, 0.2, 0.1], [0.8, 0.8, 0.71], 2.0),  # the nearest has lost variety
         ([0.3, 0.2, 0.1], [0.8, 0.8, 0.73], 3.0),
         ([0.1, 0.1, 0.1], [0.8, 0.8, 0.8], 1.0),  # of equals the smallest
+        ([0.3, 0.2, 5.9], [0.4, 0.5, 0.9], 2.0),  # guided too far: recall of images that are far from all and apart
         ([-0.1, 0.2, 0.1], [0.0, 0.0, 0.0], 1.0),
     ],
 )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from malaria_diffusion.diffusion.config import SamplingParameters
     from malaria_diffusion.diffusion.model import DiffusionModel
 
-# the share of the best recall that a scale must keep
+# the share of the least guided images' recall that a scale must keep
 KEPT_RECALL = 0.9
 
 
@@ -82,9 +82,10 @@ def guidance_table(
 
 
 def choose_guidance(table: pd.DataFrame) -> float:
-    """The scale of the smallest kernel distance among those that keep 9 tenths of the best recall.
+    """The scale of the smallest kernel distance among those that keep 9 tenths of the smallest scale's recall.
 
-    Of equal distances the smallest scale is taken.
+    Not of the best recall: images that are guided too far lie far apart, so that the neighbourhoods between them, by
+    which recall goes, hold every cell (Naeem et al. 2020, section 2.2). Of equal distances the smallest scale is taken.
 
     Args:
         table: See `guidance_table`.
@@ -95,5 +96,5 @@ def choose_guidance(table: pd.DataFrame) -> float:
     measures = table[["kernel_distance", "recall"]].to_numpy(dtype=float)
     if len(table) == 0 or not np.isfinite(measures).all():
         raise UserError(f"nothing to choose the guidance by: {len(table)} scales, or measures that are not finite")
-    kept = table[table["recall"] >= KEPT_RECALL * table["recall"].max()]
+    kept = table[table["recall"] >= KEPT_RECALL * table.loc[table["guidance"].idxmin(), "recall"]]
     return float(kept.sort_values(["kernel_distance", "guidance"])["guidance"].iloc[0])
