@@ -272,21 +272,31 @@ def test_contention_compares_what_it_has_measured(contention, tmp_path, monkeypa
     def measure(environment, steps, threads, batch):
         asked.append((environment, steps, threads))
         assert batch == 16
+        if threads == 1:
+            return {"alone": 4.0, "beside": 4.0}
         return {"alone": 8.0, "beside": 2.0} if environment else {"alone": 6.0, "beside": 5.0}
 
     monkeypatch.setattr(contention, "measure", measure)
     asked_for = ["--rounds", "2", "--steps", "3", "--json", str(tmp_path / "found.json")]
-    monkeypatch.setattr(sys, "argv", ["contention", *COMMON, *asked_for])
+    monkeypatch.setattr(sys, "argv", ["contention", "--threads", "2", *asked_for])
     contention.main()
-    assert asked == [({}, 3, 1), (contention.SPINNING, 3, 1), (contention.SPINNING, 3, 1), ({}, 3, 1)]  # in turns
+    ways = [({}, 3, 2), (contention.SPINNING, 3, 2), ({}, 3, 1)]
+    assert asked == ways + ways[::-1]  # in turns
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["images_per_second"] == {
         "as shipped, alone": 6,
         "spinning, alone": 8,
+        "one thread, alone": 4,
         "as shipped, beside": 5,
         "spinning, beside": 2,
+        "one thread, beside": 4,
     }
-    assert (found["ratio_alone"], found["ratio_beside"]) == (0.75, 2.5)
+    assert found["as_shipped_over"] == {
+        "spinning, alone": 0.75,
+        "one thread, alone": 1.5,
+        "spinning, beside": 2.5,
+        "one thread, beside": 1.25,
+    }
 
 
 def test_coverage(tmp_path):
