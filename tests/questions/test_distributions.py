@@ -201,6 +201,19 @@ def test_the_effect_is_zero_on_average_where_nothing_differs_and_the_shift_where
     assert squares[1] == pytest.approx(0.081, abs=0.015)  # of two normal distributions so far apart, by numbers
 
 
+def test_between_two_halves_of_one_population_the_effect_is_zero_on_average_and_the_interval_holds_zero():
+    rng = np.random.default_rng(34)
+    found, raw = [], []
+    for _ in range(100):
+        (one, people, _), (other, others, _) = drawn(rng, 15), drawn(rng, 25)
+        found.append(effect_sizes(one, people, other, 0.95, others))
+        raw.append(compare(one.sum(axis=0), other.sum(axis=0)).cramers_v)
+    assert np.mean(raw) > 0.1
+    assert np.median([effects.v for effects in found]) < 0.05
+    assert np.mean([effects.v_low == 0 for effects in found]) >= 0.9
+    assert found[-1].v_high > effect_sizes(one, people, other, 0.95).v_high  # the others are people too
+
+
 def test_the_effect_does_not_depend_on_how_many_are_counted():
     first, second = np.array([100, 300, 600]), np.array([300, 300, 400])
     effects = [compare(first * a, second * b).cramers_v for a, b in ((1, 1), (10, 1), (1, 30))]

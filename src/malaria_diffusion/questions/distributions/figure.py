@@ -39,7 +39,7 @@ def distributions(
         value = part["v"]
         error = np.stack([value - part["v_low"].clip(upper=value), part["v_high"].clip(lower=value) - value])
         place.barh(rows, part["margin"], 0.7, color=FLOOR, alpha=0.25, label="within the margin")
-        place.plot(part["floor_cramers_v"], rows + 0.15, "D", color=FLOOR, markersize=4, label="other people (floor)")
+        place.plot(part["floor_v"], rows + 0.15, "D", color=FLOOR, markersize=4, label="other people (floor)")
         place.errorbar(
             value, rows - 0.15, xerr=error, fmt="o", color=SYNTHETIC, markersize=4, capsize=2, label="synthetic"
         )

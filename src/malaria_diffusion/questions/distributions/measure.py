@@ -9,7 +9,7 @@ margin that was chosen before there were data.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -196,7 +196,11 @@ def compare(first: NDArray[np.integer], second: NDArray[np.integer]) -> Comparis
 
 
 def effect_sizes(
-    real: NDArray[np.integer], people: NDArray[np.str_], synthetic: NDArray[np.integer], confidence: float
+    real: NDArray[np.integer],
+    people: NDArray[np.str_],
+    others: NDArray[np.integer],
+    confidence: float,
+    of: NDArray[np.str_] | None = None,
 ) -> Effects:
     """Effect sizes with intervals by a jackknife: real cells left out by person, synthetic ones by groups of images.
 
@@ -207,15 +211,20 @@ def effect_sizes(
     Args:
         real: (N, bins), a histogram a cell, none empty.
         people: (N,), whose cell it is, two people at least.
-        synthetic: (M, bins), none empty.
+        others: (M, bins), none empty.
         confidence: Of the intervals and of the bound.
+        of: (M,), whose cells the others are; None: synthetic ones, of nobody.
     """
-    names, owner = np.unique(people, return_inverse=True)
-    of_person = np.zeros((len(names), real.shape[1]))
-    np.add.at(of_person, owner, real)
-    groups = min(len(synthetic), IMAGE_GROUPS)
-    of_group = np.zeros((groups, synthetic.shape[1]))
-    np.add.at(of_group, np.arange(len(synthetic)) % groups, synthetic)
+
+    def by_owner(histograms: NDArray[np.integer], owners: NDArray[Any]) -> NDArray[np.float64]:
+        names, owner = np.unique(owners, return_inverse=True)
+        sums = np.zeros((len(names), histograms.shape[1]))
+        np.add.at(sums, owner, histograms)
+        return sums
+
+    of_person = by_owner(real, people)
+    of_group = by_owner(others, np.arange(len(others)) % IMAGE_GROUPS if of is None else of)
+    fewest = len(of_person) if of is None else max(2, min(len(of_person), len(of_group)))
     first, second = of_person.sum(axis=0), of_group.sum(axis=0)
 
     def corrected(measure: Callable[..., NDArray[np.float64]]) -> tuple[float, float]:
@@ -226,7 +235,7 @@ def effect_sizes(
             variance += (len(without) - 1) * float(without.var())
         return value - found, float(np.sqrt(variance))
 
-    both, above = (float(t.ppf(level, len(names) - 1)) for level in ((1 + confidence) / 2, confidence))
+    both, above = (float(t.ppf(level, fewest - 1)) for level in ((1 + confidence) / 2, confidence))
     square, error = corrected(lambda one, other: cramers_v(one, other) ** 2)
     v = np.sqrt(np.clip(square + np.array([0, -both, both, above]) * error, 0, 1))
     divergence, error = corrected(jensen_shannon)
@@ -264,7 +273,7 @@ def results_table(
 
     Returns:
         One row for each variable and group ("all", then each class): the `Comparison` of real with synthetic cells,
-        image_chi2_p and image_g_p, the same of real with real cells (prefix floor_), the `Effects`, resplit_p,
+        image_chi2_p and image_g_p, the `Effects`, the same of real with real cells (prefix floor_), resplit_p,
         margin and verdict, and how many cells without foreground were left out (empty_real, empty_floor,
         empty_synthetic).
         With too few people to resplit, resplit_p is 1; of fewer than 5 the verdict is "cannot tell".
@@ -301,6 +310,8 @@ def results_table(
                 real, floor, synthetic = (np.add.reduceat(part, starts, axis=1) for part in (real, floor, synthetic))
                 people = of["real"]["person"].to_numpy(dtype=str)
                 effects = effect_sizes(real, people, synthetic, parameters.confidence)
+                floor_people = of["floor"]["person"].to_numpy(dtype=str)
+                floor_effects = effect_sizes(real, people, floor, parameters.confidence, floor_people)
                 distances = resplit_distances(
                     real, of["real"], floor, of["floor"], labels["synthetic"], parameters.permutations, rng
                 )
@@ -318,7 +329,7 @@ def results_table(
                         "margin": parameters.margin,
                         "verdict": alike(found.bins, number, effects.v_bound, parameters.margin),
                     }
-                    | {f"floor_{name}": value for name, value in against_floor.items()}
+                    | {f"floor_{name}": value for name, value in (against_floor | floor_effects._asdict()).items()}
                     | {f"empty_{side}": int((inside[side] & ~filled[side]).sum()) for side in cells}
                 )
                 bar.update()

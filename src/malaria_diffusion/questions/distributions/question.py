@@ -25,7 +25,7 @@ def headlines(results: Results) -> dict[str, Headline]:
         "value": row["v"],
         "low": row["v_low"],
         "high": row["v_high"],
-        "floor": row["floor_cramers_v"],
+        "floor": row["floor_v"],
         "rests_on": "people left out in turn for real cells, images for synthetic ones",
     }
     return {"intensities": line}
