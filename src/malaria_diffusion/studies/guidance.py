@@ -96,5 +96,6 @@ def choose_guidance(table: pd.DataFrame) -> float:
     measures = table[["kernel_distance", "recall"]].to_numpy(dtype=float)
     if len(table) == 0 or not np.isfinite(measures).all():
         raise UserError(f"nothing to choose the guidance by: {len(table)} scales, or measures that are not finite")
-    kept = table[table["recall"] >= KEPT_RECALL * table.loc[table["guidance"].idxmin(), "recall"]]
+    least = table.sort_values("guidance")["recall"].iloc[0]
+    kept = table[table["recall"] >= KEPT_RECALL * least]
     return float(kept.sort_values(["kernel_distance", "guidance"])["guidance"].iloc[0])
