@@ -59,7 +59,14 @@ def metrics(**values):
 def distributions(verdict="alike", q=0.6):
     row = {"chi2": 12000.0, "chi2_p": 0.0, "g": 13000.0, "g_p": 0.0, "kl": 0.03, "cramers_v": 0.111, "bins": 32}
     row |= {"v": 0.111, "v_low": 0.101, "v_high": 0.121, "floor_chi2": 900.0, "floor_chi2_p": 1e-9, "floor_g_p": 1e-9}
-    row |= {"floor_v": 0.083, "margin": 0.23, "image_chi2_p": 0.001, "image_chi2_q": 0.002}
+    row |= {
+        "floor_v": 0.083,
+        "floor_v_low": 0.0,
+        "floor_v_high": 0.09,
+        "margin": 0.23,
+        "image_chi2_p": 0.001,
+        "image_chi2_q": 0.002,
+    }
     row |= {"resplit_p": q, "resplit_q": q, "verdict": verdict}
     variables = ("grey", "red", "green", "blue", "score")
     return pd.DataFrame([{"variable": variable, "group": group} | row for variable in variables for group in GROUPS])

@@ -36,13 +36,15 @@ def distributions(
     for place, variable in zip(axes[1], histograms, strict=True):
         part = tests[tests["variable"] == variable]
         rows = np.arange(len(part))
-        value = part["v"]
-        error = np.stack([value - part["v_low"].clip(upper=value), part["v_high"].clip(lower=value) - value])
         place.barh(rows, part["margin"], 0.7, color=FLOOR, alpha=0.25, label="within the margin")
-        place.plot(part["floor_v"], rows + 0.15, "D", color=FLOOR, markersize=4, label="other people (floor)")
-        place.errorbar(
-            value, rows - 0.15, xerr=error, fmt="o", color=SYNTHETIC, markersize=4, capsize=2, label="synthetic"
-        )
+        for prefix, offset, marker, colour, label in (
+            ("floor_", 0.15, "D", FLOOR, "other people (floor)"),
+            ("", -0.15, "o", SYNTHETIC, "synthetic"),
+        ):
+            value, low, high = (part[f"{prefix}{name}"] for name in ("v", "v_low", "v_high"))
+            error = np.stack([value - low.clip(upper=value), high.clip(lower=value) - value])
+            style = {"fmt": marker, "color": colour, "markersize": 4, "capsize": 2, "clip_on": False}
+            place.errorbar(value, rows + offset, xerr=error, label=label, **style)
         place.set_yticks(rows, part["group"] if place is axes[1, 0] else [""] * len(part), fontsize=7)
         place.set_ylim(len(part) - 0.4, -0.6)
         place.set_xlim(left=0)

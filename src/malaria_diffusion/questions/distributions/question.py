@@ -26,6 +26,8 @@ def headlines(results: Results) -> dict[str, Headline]:
         "low": row["v_low"],
         "high": row["v_high"],
         "floor": row["floor_v"],
+        "floor_low": row["floor_v_low"],
+        "floor_high": row["floor_v_high"],
         "rests_on": "people left out in turn for real cells, images for synthetic ones",
     }
     return {"intensities": line}
