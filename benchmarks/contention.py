@@ -48,9 +48,10 @@ def train(steps: int, threads: int, batch_size: int) -> None:
     from malaria_diffusion.diffusion.training.optimizer import build_optimizer
 
     torch.set_num_threads(threads)
-    setup = Setup(torch.device("cpu"), 32, SMALL, "float32")
+    device = torch.device("cpu")
+    precision = resolve_precision("auto", device)
+    setup = Setup(device, 32, SMALL, str(precision).removeprefix("torch."))
     parameters = training_parameters(setup, batch=batch_size)
-    precision = resolve_precision("auto", torch.device("cpu"))
     objective = Objective(PROCESS, SMALL, parameters, 32, 2, precision).to(memory_format=torch.channels_last)
     optimizer = build_optimizer(objective, parameters)
     images, each = torch.randint(0, 256, (batch_size, 3, 32, 32), dtype=torch.uint8), torch.arange(batch_size)
