@@ -2,7 +2,7 @@
 
     kedro run --env nlm --pipeline data_processing
     python benchmarks/diffusion_settings.py --speeds-only
-    python benchmarks/diffusion_settings.py --minutes 30 --seeds 2 --json diffusion_settings.json
+    python benchmarks/diffusion_settings.py --minutes 30 --seeds 0 1 --json diffusion_settings.json
 
 First every setting's speed is measured, alone on the machine and with --threads threads, compiling left out. A budget
 of minutes then buys each setting the images that it would see in them, however busy or fast the machine is on which the
@@ -10,7 +10,7 @@ training runs; the learning rate is annealed over just that many. So a table may
 another machine, and speeds are the only thing that has to be quiet.
 
 The training people's cells train, and the validation people's judge: kernel distance in the space that steers
-(`ddpm/quality.py`), precision and recall there (Kynkaanniemi et al. 2019), and the loss by noise level, at uniform
+(`training/quality.py`), precision and recall there (Kynkaanniemi et al. 2019), and the loss by noise level, at uniform
 timesteps whatever the training drew. The floor is that of training cells. A training that is finished is not
 repeated, a killed one goes on.
 """

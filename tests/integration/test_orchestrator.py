@@ -58,5 +58,6 @@ def test_a_run_of_the_dag_is_a_run_of_the_study_with_one_mlflow_run_a_task(proje
     runs = mlflow.search_runs(
         experiment_names=["malaria_diffusion"], filter_string="tags.pipeline LIKE '%'", order_by=["start_time"]
     )
-    assert list(runs["tags.namespaces"]) == ["['data_processing']", "['diffusion']", "['validation']"]
+    named = [name.partition(")")[0] for name in runs["tags.mlflow.runName"]]
+    assert named == ["study (data_processing", "study (diffusion", "study (validation"]
     assert set(runs["status"]) == {"FINISHED"}
