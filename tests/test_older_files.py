@@ -16,8 +16,9 @@ import malaria_diffusion as md
 from malaria_diffusion.cells.lineage import refuse_other_cells, refuse_other_weights
 from malaria_diffusion.datasets.cells import PackedCells, SyntheticCells
 from malaria_diffusion.diffusion.training.trainer import epochs_done
+from malaria_diffusion.errors import UserError
 from malaria_diffusion.statistics.comparison import Comparison
-from malaria_diffusion.study.training import plan_training, train_ddpm
+from malaria_diffusion.study.training import export_ddpm, plan_training, train_ddpm
 
 from .projects import ROOT
 
@@ -72,11 +73,15 @@ def test_the_training_has_the_name_it_had_and_goes_on(stored, cells, model, tmp_
     folder = tmp_path / "ddpm" / IDENTITY
     shutil.copytree(stored / "data/02_intermediate/ddpm" / IDENTITY, folder)
     assert epochs_done(folder) == 2
-    _, history = train_ddpm(cells, plan, longer, tmp_path)
+    record, history = train_ddpm(cells, plan, longer, tmp_path)
     assert history["epoch"].tolist() == [1, 2, 3]
     assert np.isfinite(history[["loss", "val_loss", "kernel_distance"]]).all(axis=None)
     before = pd.read_csv(stored / "data/06_models/training_history.csv")
     pd.testing.assert_frame_equal(history.head(2)[before.columns.to_list()], before, check_dtype=False)
+    assert export_ddpm(record, plan, tmp_path).lineage.epochs == 3
+    for other in ({"identity": "another"}, {"epochs": 4}):
+        with pytest.raises(UserError, match=rf"{IDENTITY}.*now ask for .*{next(iter(other.values()))}"):
+            export_ddpm(record, plan | other, tmp_path)
 
 
 def test_its_parameters_are_still_understood(stored):

@@ -7,16 +7,22 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t
 
+from malaria_diffusion.cells.lineage import LineageError
+from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.pipelines.validation.report import create_pipeline
 from malaria_diffusion.questions import text
 from malaria_diffusion.questions.classification.question import fit_of, judge_fit
 from malaria_diffusion.questions.question import Verdict
 from malaria_diffusion.questions.results import Results
-from malaria_diffusion.report import figure_names, headlines, render_report, result_names
+from malaria_diffusion.report import figure_names, headlines, render_report, result_names, summary
 from malaria_diffusion.report.claims import paper_claims
 from malaria_diffusion.report.contents import definitions
 from malaria_diffusion.report.sections.steps.question import STEP_CLAIMS
+from malaria_diffusion.statistics.config import ComparisonParameters
+
+from .toys import toy
 
 FIGURES = figure_names()
 DEFINITIONS = definitions()
@@ -261,7 +267,7 @@ def made(phantom=False, strategy="person", **changes):
         "protocol_metrics": protocols(),
         "ablation_claims": steps("confirmed", "confirmed"),
     }
-    return Results(dataset, CLASSES[0], given | changes)
+    return Results(dataset, CLASSES[0], 0.95, given | changes)
 
 
 def curves(training, validation):
@@ -276,6 +282,7 @@ def curves(training, validation):
         ([0.9, 0.8, 0.7, 0.6, 0.5], [0.9, 0.8, 0.7, 0.6, 0.5], "refuted", "underfits"),
         ([0.5, 0.2, 0.101, 0.1, 0.1], [0.5, 0.25, 0.2, 0.205, 0.2], "not decided", "neither"),
         ([0.5], [0.5], "not decided", "neither"),
+        ([0.1, 1e-5, 0.0, 0.0, 0.0], [0.1, 0.0, 1e-5, 1e-5, 2e-5], "not decided", "neither"),  # all is learned
     ],
 )
 def test_an_optimal_fit_is_refuted_by_either_curve_and_never_confirmed(training, validation, verdict, why):
@@ -594,3 +601,20 @@ def test_the_nodes_give_the_report_all_it_needs():
     results = set(result_names()) | {"cells"}  # which know of themselves
     assert set(FIGURES) | results | {"summary"} == nodes["write_report"]
     assert results < nodes["summarise_study"]
+
+
+def test_the_bound_s_interval_is_of_the_confidence_asked_for():
+    usual = headlines(made())["bound"]
+    wide = headlines(replace(made(), confidence=0.99))["bound"]
+    people = made()["variational_bound"]["people"]
+    ratio = t.ppf(0.995, people - 1) / t.ppf(0.975, people - 1)
+    assert wide["high"] - wide["value"] == pytest.approx(ratio * (usual["high"] - usual["value"]))
+
+
+@pytest.mark.parametrize("other", [{"identity": "another"}, {"best_epoch": 1}])
+def test_a_bound_of_another_model_or_epoch_is_refused(other):
+    lineage = {"identity": "5dd4af9e", "best_epoch": 2}
+    synthetic = toy(np.zeros((1, 3, 8, 8), np.uint8), pd.DataFrame({"label": CLASSES[:1]}))
+    results = made(variational_bound=made()["variational_bound"] | lineage | other)
+    with pytest.raises(LineageError, match=rf"{next(iter(other.values()))}.*5dd4af9e.*measure it again"):
+        summary.summary_of(results, replace(synthetic, lineage=lineage), ClassifierParameters(), ComparisonParameters())

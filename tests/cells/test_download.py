@@ -57,6 +57,16 @@ def test_a_zip_is_fetched_once(remote, tmp_path, published):
     assert fetch(URL, tmp_path / "new" / "downloads", published) == path
 
 
+def test_a_copy_that_is_not_the_published_file_any_more_is_fetched_anew(remote, tmp_path):
+    remote.pipe("/publisher/cells.zip", archive(b"older"))
+    older = fetch(URL, tmp_path)
+    remote.pipe("/publisher/cells.zip", CONTENT)
+    assert fetch(URL, tmp_path) == older
+    assert older.read_bytes() != CONTENT
+    assert fetch(URL, tmp_path, HONEST) == older
+    assert older.read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize("url", ["memory://publisher/cells", "memory://publisher/cells/"])
 def test_a_folder_is_fetched_once(remote, tmp_path, url):
     for name, content in FILES.items():

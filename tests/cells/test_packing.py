@@ -1,17 +1,20 @@
 """Packing: one aligned memory map and table from any source, in little memory, with every loss accounted for."""
 
+import errno
 import hashlib
 import io
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from PIL import Image
 from pydantic import ValidationError
 
+from malaria_diffusion.cells import packing
 from malaria_diffusion.cells import sources as archive
 from malaria_diffusion.cells.decode import decode
 from malaria_diffusion.cells.errors import CellsError
@@ -142,6 +145,23 @@ def test_a_file_under_two_labels_is_refused_where_that_is_asked_for(tmp_path):
     with pytest.raises(CellsError, match=r"cells\.zip: A/3\.png and B/0\.png are the same file.*conflicting_labels"):
         pack(tmp_path, CONFLICTING, PackingParameters(size=16, conflicting_labels="refuse"))
     assert [path.name for path in tmp_path.iterdir()] == ["cells.zip"]
+
+
+def test_what_was_packed_before_stays_until_the_new_is_whole(tmp_path, monkeypatch):
+    first = pack(tmp_path, some_files())
+    before = first.cells.copy()
+    with pytest.raises(CellsError, match="conflicting_labels"):
+        pack(tmp_path, CONFLICTING, PackingParameters(size=16, conflicting_labels="refuse"))
+    with monkeypatch.context() as full:
+        full.setattr(packing.npy, "write_array_header_1_0", Mock(side_effect=OSError(errno.ENOSPC, "full")))
+        with pytest.raises(OSError, match="full") as caught:
+            pack(tmp_path, some_files(20))
+    assert caught.value.filename == str(tmp_path / "cells.npy")
+    assert np.array_equal(np.load(tmp_path / "cells.npy"), before)
+    second = pack(tmp_path, CONFLICTING)
+    assert len(second.cells) == 4
+    assert np.array_equal(first.cells, before)  # a memory map of the file that was there
+    assert {path.name for path in tmp_path.iterdir()} == {"cells.zip", "cells.npy"}
 
 
 def grey_16_bit(seed: int, top: int) -> bytes:

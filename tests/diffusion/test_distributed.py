@@ -34,7 +34,7 @@ CASES = {
     "modern": MODERN,
     "learned": {"process": {"schedule": "learned"}, "loss": "bound", "label_dropout": 0.3},
 }
-# torch's Muon orthogonalises in bfloat16, so what was rounded before shows more after
+# Muon divides by norms, so what was rounded before shows more after
 ROUNDING = {"modern": 1e-4}
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import os
 import signal
 import time
 
@@ -84,18 +83,6 @@ def test_a_damaged_list_of_open_runs_is_told_and_made_anew(processed):
     file.write_text("")
     assert f"{file} is damaged" in processed.succeeds(*DATA).replace("\n", "")
     assert json.loads(file.read_text()) == {}
-
-
-def test_a_place_without_room_for_a_file_is_told_and_nothing_is_left_there(processed):
-    cells = processed.folder / "data/03_primary/cells.npy"
-    before = cells.read_bytes()
-    (processed.folder / "data/02_intermediate/packing.npy").symlink_to("/dev/full")
-    message = processed.fails(*DATA)
-    assert "packing.npy: could not be used, found 'No space left on device'; free space there" in message
-    assert "❱" not in message
-    assert cells.read_bytes() == before
-    assert not os.path.lexists(processed.folder / "data/02_intermediate/packing.npy")
-    assert runs(processed)[0].info.status == "FAILED"
 
 
 @pytest.mark.parametrize(("stop", "status"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])

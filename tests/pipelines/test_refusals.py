@@ -48,6 +48,12 @@ def processed(project):
     return project
 
 
+def test_a_class_that_is_packed_and_left_out_is_told_before_training(processed):
+    parameters = "diffusion.sampling.count.Parasitized=5,diffusion.sampling.count.Malaria=5"
+    message = processed.fails("run", "--pipelines", "diffusion,validation", "--params", parameters)
+    assert "compares every class" in message
+
+
 @pytest.mark.parametrize(
     ("parameter", "said"),
     [

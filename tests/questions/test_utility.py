@@ -395,9 +395,9 @@ def test_a_small_ddpm_is_trained_once_on_its_people_alone(tmp_path, monkeypatch)
     labels = np.array([0, 0, 1, 1, 1])
     training = small_training(TRAINING, 32, 64, 2, seed=0)
 
-    def generate(data):
-        like = SimpleNamespace(process=process, network=network)
-        return cells_of_small_ddpm(data, like, training, sampling, labels, tmp_path)
+    def generate(data, **changes):
+        like, trained = SimpleNamespace(process=process, network=network), training.model_copy(update=changes)
+        return cells_of_small_ddpm(data, like, trained, sampling, labels, tmp_path)
 
     first = generate(data)
     assert first.shape == (5, 3, 8, 8)
@@ -409,3 +409,6 @@ def test_a_small_ddpm_is_trained_once_on_its_people_alone(tmp_path, monkeypatch)
     with pytest.raises(CheckpointError):  # other people: another training, which is not read from here
         generate(data._replace(train_rows=np.arange(8, 40), fingerprint="those 32"))
     assert len(trained) == 1
+    with pytest.raises(CheckpointError):  # weights of another epoch to guide by, which were not kept
+        generate(data, guide_epochs=1)
+    assert len(trained) == 2

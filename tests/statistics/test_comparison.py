@@ -4,7 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from malaria_diffusion.statistics.comparison import balanced_rows, per_class_number
+from malaria_diffusion.errors import UserError
+from malaria_diffusion.statistics.comparison import Comparison, balanced_rows, per_class_number, spread_rows
+
+from ..toys import toy
 
 
 def table(**counts):
@@ -28,3 +31,19 @@ def test_rows_are_balanced_distinct_and_repeatable():
     assert len(set(rows)) == 40
     assert (rows == balanced_rows(labels, 20, np.random.default_rng(0))).all()
     assert (rows != balanced_rows(labels, 20, np.random.default_rng(1))).any()
+
+
+def test_fewer_cells_than_classes_cannot_be_compared():
+    part = pd.DataFrame({"label": ["a", "b", "c"], "audit": False})
+    study = pd.concat([part.assign(split=split) for split in ("train", "val", "test")], ignore_index=True)
+    cells = toy(np.zeros((9, 3, 8, 8), np.uint8), study)
+    generated = toy(np.zeros((3, 3, 8, 8), np.uint8), part)
+    assert len(Comparison.choose(cells, generated, 3, 0).unseen) == 3
+    with pytest.raises(UserError, match=r"comparison\.n is 2, but there are 3 classes"):
+        Comparison.choose(cells, generated, 2, 0)
+
+
+def test_rows_are_spread_over_people():
+    rows, people = np.array([4, 7, 1, 3, 9]), np.array(["a", "a", "b", "a", "c"])
+    assert spread_rows(rows, people, 3).tolist() == [4, 1, 9]
+    assert spread_rows(rows, people, 4).tolist() == [4, 1, 9, 7]

@@ -111,3 +111,10 @@ def test_a_class_without_validation_cells_is_named():
     cells = images(np.random.default_rng(0), LABELS)
     with pytest.raises(UserError, match="'dark'"):
         guidance_table(fake_model(), [1], LABELS, SAMPLING, cells_of(cells[:100], LABELS[:100]), cells)
+
+
+def test_a_class_with_too_few_images_to_choose_by_is_named_before_any_is_made():
+    cells = images(np.random.default_rng(0), LABELS)
+    few = np.array([0] * 7 + [1] * 6)
+    with pytest.raises(UserError, match=r"guidance\.images gives 6 images of class 'dark', 7 are needed.* 14 at least"):
+        guidance_table(fake_model(), [1], few, SAMPLING, cells_of(cells), cells)

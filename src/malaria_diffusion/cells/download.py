@@ -56,7 +56,7 @@ def fetch(url: str, folder: Path, published: Published | None = None) -> Path:
     target = folder / f"{Path(name).stem}-{key}{Path(name).suffix}"
     if published is not None and target.suffix != ".zip":
         raise CellsError(f"{url}: size and sha256 are published of a folder; they can be checked of a .zip only")
-    if target.exists() and _is_usable(target):
+    if target.exists() and _is_usable(target) and (published is None or target.stat().st_size == published.size):
         return target
     folder.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".part")

@@ -21,7 +21,7 @@ from malaria_diffusion.cells.decode import BITS, Decoded, RejectedImage, decode
 from malaria_diffusion.cells.errors import CellsError
 from malaria_diffusion.cells.sources import Entry, ImageSource
 from malaria_diffusion.config import Parameters
-from malaria_diffusion.files import name_file, remove
+from malaria_diffusion.files import whole
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -95,20 +95,21 @@ def pack_cells(source: ImageSource, parameters: PackingParameters, target: Path)
         raise CellsError(
             f"{source.location}: found no class folder; expected a folder of images at least, whose name is the class"
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
     bits = BITS[0]
-    while True:
-        try:
-            table, rejected = _pack(source, entries, parameters, target, bits)
-            break
-        except _MoreBits as found:
-            bits = found.bits
-    for name in classes:
-        if table.empty or not (table["label"] == name).any():
-            remove(target)
-            in_class = [reason for path, reason in rejected.items() if PurePosixPath(path).parent.name == name]
-            reasons = pd.Series(in_class).value_counts().head(3).to_dict()
-            raise CellsError(f"{source.location}: class folder {name!r} has no usable image; rejected were {reasons}")
+    with whole(target) as beside:  # what was packed there before may be in use
+        while True:
+            try:
+                table, rejected = _pack(source, entries, parameters, beside, bits)
+                break
+            except _MoreBits as found:
+                bits = found.bits
+        for name in classes:
+            if table.empty or not (table["label"] == name).any():
+                in_class = [reason for path, reason in rejected.items() if PurePosixPath(path).parent.name == name]
+                reasons = pd.Series(in_class).value_counts().head(3).to_dict()
+                raise CellsError(
+                    f"{source.location}: class folder {name!r} has no usable image; rejected were {reasons}"
+                )
     listed = pd.DataFrame(sorted(rejected.items()), columns=["path", "reason"], dtype=object)
     return PackedCells(np.load(target, mmap_mode="r"), table, listed, bits)
 
@@ -174,7 +175,6 @@ def _pack(
     _append_npy(target, usable(), shape)
     table = pd.DataFrame(kept)
     if conflicting and parameters.conflicting_labels == "refuse":
-        remove(target)
         sha256, path = next(iter(conflicting.items()))
         raise CellsError(
             f"{source.location}: {seen[sha256].path} and {path} are the same file under two labels "
@@ -183,9 +183,9 @@ def _pack(
         )
     if conflicting:  # the first copy was written before the second was met
         rows = np.flatnonzero(~table["sha256"].isin(conflicting))
-        everything, beside = np.load(target, mmap_mode="r"), target.with_suffix(".kept.npy")
-        _append_npy(beside, (everything[row] for row in rows), shape)
-        beside.replace(target)
+        everything = np.load(target, mmap_mode="r")
+        with whole(target) as beside:
+            _append_npy(beside, (everything[row] for row in rows), shape)
         table = table.iloc[rows].reset_index(drop=True)
     return table, rejected
 
@@ -231,18 +231,13 @@ def _append_npy(target: Path, rows: Iterable[NDArray[np.uint8]], shape: tuple[in
         npy.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)})
         return file.tell()
 
-    try:
-        with target.open("wb") as file:
-            start = write_header(0)
-            count = 0
-            for row in rows:
-                file.write(np.ascontiguousarray(row).data)
-                count += 1
-            file.seek(0)
-            # numpy pads the header so that the first axis can grow; without that the file would be garbage
-            if write_header(count) != start:
-                raise RuntimeError(f"{target}: the header of {count} images does not fit the {start} bytes kept for it")
-    except BaseException as error:
-        remove(target)
-        name_file(error, target)
-        raise
+    with target.open("wb") as file:
+        start = write_header(0)
+        count = 0
+        for row in rows:
+            file.write(np.ascontiguousarray(row).data)
+            count += 1
+        file.seek(0)
+        # numpy pads the header so that the first axis can grow; without that the file would be garbage
+        if write_header(count) != start:
+            raise RuntimeError(f"{target}: the header of {count} images does not fit the {start} bytes kept for it")

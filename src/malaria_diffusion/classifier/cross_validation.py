@@ -23,7 +23,7 @@ VAL_PARTS = 8
 
 
 class Fold(NamedTuple):
-    """Rows of the cell table; no person is in two of the three.
+    """Rows of the cell table; no cell is in two of the three, nor a person where folds are of people.
 
     Attributes:
         train: What is learned from, without audit cells.

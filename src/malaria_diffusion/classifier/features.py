@@ -58,7 +58,7 @@ def reported_space(weights: Path | None, parameters: ClassifierParameters) -> Fe
     the members and from the cells that the floor is made of.
 
     Args:
-        weights: See `classifier.resolve_weights`.
+        weights: See `trainer.resolve_weights`.
         parameters: Of the classifier.
     """
     if weights is None:

@@ -44,7 +44,6 @@ def model_card(lineage: Lineage, weights: int, evaluation: Evaluation | None = N
     Returns:
         Markdown with a front matter, for `huggingface_hub.ModelCard`.
     """
-    kind = "phantom cells" if lineage.phantom else "real cells"
     results = evaluation.results if evaluation else []
     data = ModelCardData(
         license=LICENSE,
@@ -60,7 +59,7 @@ def model_card(lineage: Lineage, weights: int, evaluation: Evaluation | None = N
         name=model_name(lineage),
         lineage=lineage,
         weights=weights,
-        images=f"{len(lineage.training_cells):,} {kind} of {len(lineage.training_people):,} people",
+        images=f"{len(lineage.training_cells):,} {lineage.kind} of {len(lineage.training_people):,} people",
         source=evaluation.source if evaluation else None,
         kept=_kept(lineage),
         time=_time(lineage.training_seconds),

@@ -42,7 +42,7 @@ def people_figure(table: pd.DataFrame, images: str) -> Figure:
     """Accuracy of each person with its interval, the worst to the left and named.
 
     Args:
-        table: See `classifier.metrics.accuracy_by`, of people.
+        table: See `classifier.metrics.accuracy_of_groups`, of people.
         images: What the cells are.
     """
     figure = new_figure(8, 3)

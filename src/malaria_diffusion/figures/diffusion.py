@@ -169,7 +169,7 @@ def bound(measured: dict[str, Any], images: str) -> Figure:
     summed.set_ylim(0, 1.3 * max(8, base.max()))
     summed.set_ylabel("bits/dim")
     summed.legend(fontsize=8, loc="upper left", ncols=2)
-    summed.set_title("their sum (± standard error over cells)", fontsize=9)
+    summed.set_title("their sum (± standard error over people)", fontsize=9)
     ends = measured["schedule"]
     figure.suptitle(
         f"Figure 8. Variational bound of {measured['images']} {images}: bits that the model needs at most for "

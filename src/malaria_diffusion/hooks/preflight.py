@@ -116,7 +116,9 @@ class PreflightHooks:
     def _refuse_one_sided_sampling(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         if {"params:diffusion.sampling", "params:validation.comparison"} <= pipeline.inputs():
             count = catalog.load("params:diffusion.sampling").count
-            if isinstance(count, dict) and (len(count) < 2 or 0 in count.values()):
+            packed: Any = catalog["cells"]
+            known = packed.facts()["cells_by_class"] if "cells" in pipeline.inputs() else {}
+            if isinstance(count, dict) and (len(count) < 2 or 0 in count.values() or known.keys() - count.keys()):
                 raise click.ClickException(
                     f"diffusion.sampling.count is {count}, but the validation in the same run compares every class: "
                     "give one number for all, or sample with `kedro run --pipeline diffusion --tags sample`"

@@ -18,11 +18,13 @@ class Results:
     Attributes:
         dataset: What is known of the cells, see `cells.summary`.
         positive_class: The finding, if one class is.
+        confidence: Of the intervals, e.g. 0.95.
         found: Tables and numbers by their names in the catalog; None of a pipeline that has not been run.
     """
 
     dataset: dict[str, Any]
     positive_class: str | None
+    confidence: float
     found: Mapping[str, Any]
 
     def __getitem__(self, name: str) -> Any:

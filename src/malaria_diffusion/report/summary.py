@@ -33,9 +33,10 @@ def summary_of(
         LineageError: the bound is of another model.
     """
     lineage, sampled = synthetic.lineage or {}, synthetic.table.iloc[0]
-    if (of := results["variational_bound"].get("identity", lineage["identity"])) != lineage["identity"]:
+    weights = {name: lineage[name] for name in ("identity", "best_epoch")}
+    if (of := {name: results["variational_bound"].get(name, known) for name, known in weights.items()}) != weights:
         raise LineageError(
-            f"variational_bound is of model {of}, the synthetic cells are by {lineage['identity']}; measure it again",
+            f"variational_bound is of the model {of}, the synthetic cells are by {weights}; measure it again",
             Remedy.BOUND,
         )
     tests: pd.DataFrame = results["distribution_tests"].drop(columns="bins")

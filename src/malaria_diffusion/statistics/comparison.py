@@ -41,10 +41,15 @@ class Comparison:
         """Choose at most `n` cells a side, as many of each class, at random.
 
         Raises:
-            UserError: a side lacks a class that another has.
+            UserError: a side lacks a class that another has, or there are more classes than `n`.
         """
         test, trained_on, val = study.part("test"), study.part("train"), study.part("val")
         number = per_class_number(n, test.table, generated.table, trained_on.table)
+        if number == 0:
+            raise UserError(
+                f"validation.comparison.n is {n}, but there are {len(study.class_names)} classes: compare at least one "
+                "cell of each, better many"
+            )
         rng = np.random.default_rng(seed)
         unseen, others, synthetic = (side.balanced(number, rng) for side in (test, trained_on, generated))
         of_val = per_class_number(number * len(set(test.labels)), val.table)
@@ -91,6 +96,18 @@ def compared_groups(labels: pd.Series, least: int = 1) -> list[str]:
     """
     counts = labels.value_counts().sort_index()
     return ["all", *counts.index] if len(counts) <= MOST_CLASSES and counts.min() >= least else ["all"]
+
+
+def spread_rows(rows: NDArray[np.intp], units: NDArray[np.str_], count: int) -> NDArray[np.intp]:
+    """`count` of `rows`, of as many units (people) as there are, the first ones of each first.
+
+    Args:
+        rows: In the order in which they are taken, (N,).
+        units: Whose each of them is, (N,).
+        count: At most N.
+    """
+    turn = pd.Series(units).groupby(units).cumcount().to_numpy()
+    return rows[np.argsort(turn, kind="stable")[:count]]
 
 
 def balanced_rows(labels: pd.Series, per_class: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ from malaria_diffusion.diffusion.config import (
 )
 from malaria_diffusion.diffusion.lineage import Lineage, software
 from malaria_diffusion.diffusion.model import DiffusionModel
-from malaria_diffusion.errors import UserError
+from malaria_diffusion.errors import Remedy, UserError
 from malaria_diffusion.figures import diffusion as figures
 from malaria_diffusion.observer import observer
 
@@ -151,10 +151,21 @@ def train_ddpm(
 
 
 def export_ddpm(ddpm_checkpoint: dict[str, Any], training_plan: dict[str, Any], workspace: Path) -> DiffusionModel:
-    """The model with the best averaged weights, and its lineage."""
+    """The model with the best averaged weights, and its lineage.
+
+    Raises:
+        UserError: what was trained is not what is planned.
+    """
     from malaria_diffusion.diffusion.training.trainer import load_best_weights, load_guide_weights, training_seconds
 
-    trained = workspace / "ddpm" / ddpm_checkpoint["identity"]
+    planned = {name: training_plan[name] for name in ("identity", "epochs")}
+    if ddpm_checkpoint != planned:
+        raise UserError(
+            f"what was trained is {ddpm_checkpoint}, the parameters now ask for {planned}: train that, or set the "
+            "parameters back",
+            Remedy.TRAINING,
+        )
+    trained = workspace / "ddpm" / planned["identity"]
     best = load_best_weights(trained)
     logger.info("exporting epoch %d, kernel distance %.4f to the validation cells", best.epoch, best.kernel_distance)
     observer().log_metrics({"ddpm": {"best_epoch": best.epoch, "best_kernel_distance": best.kernel_distance}})

@@ -133,7 +133,7 @@ def validate(
             bar.set_description(step.name)
             made = step.run(*(data[name] for name in step.takes))
             data |= {step.makes: made} if isinstance(step.makes, str) else dict(zip(step.makes, made, strict=True))
-    results = Results(cells.about, asked.comparison.positive_class, data)
+    results = Results(cells.about, asked.comparison.positive_class, asked.comparison.confidence, data)
     summary = summary_of(results, synthetic, asked.classifier, asked.comparison)
     return Validation(results, {name: made for name, made in data.items() if isinstance(made, Figure)}, summary)
 

@@ -77,7 +77,7 @@ class EpochReport(NamedTuple):
         history: All rows so far, see `train`.
         images: Images generated after this epoch, uint8 (N, 3, S, S); None if it was no time to look.
         labels: Their classes, (N,).
-        images_per_second: Training speed of this process, None before its first step.
+        images_per_second: Training speed of all processes together, None before the first step.
     """
 
     epoch: int
@@ -99,8 +99,7 @@ def train(
 
     Noise, timestep, flips and label drop of a sample depend on (seed, its running number) alone, so an interrupted
     training that is continued goes through exactly the steps of one that was not, and several processes (see
-    `join_processes`; each reads its share of every batch, the main one writes) through those of one, to rounding (which
-    is bfloat16's in torch's Muon).
+    `join_processes`; each reads its share of every batch, the main one writes) through those of one, to rounding.
     Dropout masks alone depend on how a batch is divided.
 
     Returns:
@@ -110,7 +109,8 @@ def train(
         ema_decay, and recall; of a learned schedule the ends of its alpha_bars.
 
     Raises:
-        TrainingError: the data do not fit the parameters, or the loss is not finite.
+        TrainingError: the data do not fit the parameters, the loss is not finite, or the weights to guide by were not
+            kept.
         CheckpointError: the checkpoint is damaged, is of another training, or cannot be written.
     """
     with Trainer(data, process, network_parameters, parameters, folder) as run:

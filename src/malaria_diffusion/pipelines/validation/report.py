@@ -22,7 +22,7 @@ def summarise_study(
     **found: Any,
 ) -> dict[str, Any]:
     """Every headline number with what it rests on."""
-    results = Results(cells.about, comparison.positive_class, found)
+    results = Results(cells.about, comparison.positive_class, comparison.confidence, found)
     summary = summary_of(results, synthetic_cells, classifier, comparison)
     tracking.log_metrics({"headlines": summary["headlines"]})
     return summary
@@ -31,7 +31,8 @@ def summarise_study(
 def write_report(summary: dict[str, Any] | None, cells: Cells, **given: Any) -> str:
     """One HTML file with everything in it."""
     summary = _there(summary)
-    results = Results(cells.about, summary["positive_class"], {name: given[name] for name in result_names()})
+    found = {name: given[name] for name in result_names()}
+    results = Results(cells.about, summary["positive_class"], summary["confidence"], found)
     return render_report(summary, results, {name: given[name] for name in figure_names() if given[name] is not None})
 
 

@@ -23,7 +23,7 @@ def errors_figure(
     Args:
         predictions: One row a cell: row, person, label, predicted, by classifiers that have not seen the person.
         disputed: Those of them whose label is disputed: row.
-        explained: Table of `factors.explained_errors`; factors without an auc are left out.
+        explained: Table of `measure.explained_errors`; factors without an auc are left out.
         images: What the cells are.
         seed: Of the draws of what chance would do.
     """

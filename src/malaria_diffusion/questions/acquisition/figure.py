@@ -19,8 +19,8 @@ def acquisition_factors(explained: pd.DataFrame, kept: pd.DataFrame, title: str)
     """Areas under the ROC curve of each factor by target, and its association with the positive class on each side.
 
     Args:
-        explained: Table of `factors.explained_by_factors`.
-        kept: `factors.associations_kept`.
+        explained: Table of `measure.explained_by_factors`.
+        kept: `measure.associations_kept`.
         title: Of the figure.
     """
     factors = list(explained["factor"].unique())

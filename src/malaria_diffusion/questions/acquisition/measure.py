@@ -183,7 +183,7 @@ def associations_kept(
 
     The association is Cliff's delta (1993): the probability that a positive cell has more of the factor than another
     one, less the probability that it has less; -1 to 1. The margin is what the difference between two groups of real
-    people (see `descriptor_tests.two_groups`) stays below with probability `confidence`.
+    people (see `questions.descriptors.measure.two_groups`) stays below with probability `confidence`.
 
     Args:
         unseen: One row an unseen cell: `descriptors.image_factors`, label and person.

@@ -14,6 +14,7 @@ from malaria_diffusion.questions.results import Results, records
 from malaria_diffusion.questions.text import number, percent
 
 FIT_MARGIN = 0.1
+LEAST_LOSS = 1e-3  # nats; below it all is learned, and ultralytics rounds losses of validation to 1e-5
 WORST_PEOPLE = 5
 
 
@@ -68,8 +69,8 @@ def fit_of(history: pd.DataFrame) -> dict[str, Any]:
 
 def judge_fit(fit: dict[str, Any]) -> Judged:
     """Whether the classifier neither over- nor underfits, by its curves."""
-    overfitted = fit["last_val_loss"] / fit["best_val_loss"] - 1
-    falling = 1 - fit["last_train_loss"] / fit["earlier_train_loss"]
+    overfitted = (fit["last_val_loss"] - fit["best_val_loss"]) / max(fit["best_val_loss"], LEAST_LOSS)
+    falling = (fit["earlier_train_loss"] - fit["last_train_loss"]) / max(fit["earlier_train_loss"], LEAST_LOSS)
     if overfitted > FIT_MARGIN:
         return Judged(Verdict.REFUTED, f"overfits: the last validation loss is {percent(overfitted)} above the best")
     if falling > FIT_MARGIN:

@@ -32,7 +32,7 @@ def describe(cells: NDArray[np.uint8], background: tuple[int, int, int], thresho
 
     Args:
         cells: uint8, (N, 3, S, S).
-        background: See `distribution.foreground`.
+        background: See `questions.distributions.measure.foreground`.
         threshold: See there.
 
     Returns:
@@ -65,7 +65,7 @@ def image_factors(cells: NDArray[np.uint8], background: tuple[int, int, int], th
 
     Args:
         cells: uint8, (N, 3, S, S).
-        background: See `distribution.foreground`.
+        background: See `questions.distributions.measure.foreground`.
         threshold: See there.
 
     Returns:
@@ -105,7 +105,7 @@ def dark_mask(cells: NDArray[np.uint8], background: tuple[int, int, int], thresh
 
     Args:
         cells: uint8, (N, 3, S, S).
-        background: See `distribution.foreground`.
+        background: See `questions.distributions.measure.foreground`.
         threshold: See there.
 
     Returns:

@@ -21,7 +21,7 @@ def descriptor_distributions(
     Args:
         described: For "real", "floor" and "synthetic", `descriptors.describe`.
         cells: For each side one row a cell, with the column label.
-        tests: `descriptor_tests.distance_tests` of them.
+        tests: `measure.distance_tests` of them.
         title: Of the figure.
     """
     names = list(tests["descriptor"].unique())
@@ -61,7 +61,7 @@ def association_matrices(
     """Rank correlations between descriptors in unseen, other people's and synthetic cells, side by side.
 
     Args:
-        correlations: Of `descriptor_tests.associations`.
+        correlations: Of `measure.associations`.
         differences: See there.
         title: Of the figure.
         group: "all" or a class.

@@ -29,6 +29,7 @@ from malaria_diffusion.errors import UserError
 from malaria_diffusion.questions.descriptors.describe import dark_mask
 from malaria_diffusion.questions.distributions.measure import foreground
 from malaria_diffusion.statistics.bootstrap import Bootstrap
+from malaria_diffusion.statistics.comparison import spread_rows
 
 MASKER = "hidden pixels take the cell's median colour"
 DIFFERENCE = "real - synthetic"
@@ -118,8 +119,7 @@ def choose(labels: NDArray[np.str_], units: NDArray[np.str_], count: int, rng: n
         rows = rng.permutation(np.flatnonzero(labels == label))
         if len(rows) < count:
             raise UserError(f"{count} cells of each class were to be explained, but there are {len(rows)} of {label}")
-        turn = pd.Series(units[rows]).groupby(units[rows]).cumcount().to_numpy()
-        chosen.append(rows[np.argsort(turn, kind="stable")[:count]])
+        chosen.append(spread_rows(rows, units[rows], count))
     return np.concatenate(chosen)
 
 

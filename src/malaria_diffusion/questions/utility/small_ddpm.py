@@ -124,5 +124,6 @@ def training_folder(data: TrainingData, like: Lineage, training: TrainingParamet
     """Where a training is kept, see `train_small_ddpm`."""
     size, classes = int(data.cells.shape[-1]), data.num_classes
     settings = training_settings(data.fingerprint, size, classes, like.process, like.network, training)
-    # the number of epochs is the last there will be, so it may name the training
-    return folder / f"{training_identity(settings)}-{training.epochs}"
+    # neither is part of the identity, but here neither will change: the weights that guide are those of one epoch
+    guide = "" if training.guide_epochs is None else f"-guide{training.guide_epochs}"
+    return folder / f"{training_identity(settings)}-{training.epochs}{guide}"

@@ -7,12 +7,12 @@ import json
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.statistics.comparison import spread_rows
 from malaria_diffusion.studies.reader.config import ReaderStudyParameters
 
 Kind = Literal["real", "synthetic"]
@@ -123,8 +123,7 @@ def _spread(side: Cells, kind: Kind, label: str, number: int, rng: np.random.Gen
             f"reader_study.cells asks for {number} {kind} cells of class {label!r}, found {len(places)}: ask for "
             f"fewer, or {remedy[kind]}"
         )
-    turn = pd.Series(side.people[places]).groupby(side.people[places]).cumcount()
-    return places[np.argsort(turn.to_numpy(), kind="stable")[:number]]
+    return spread_rows(places, side.people[places], number)
 
 
 def _name(secret: str, place: int) -> str:

@@ -15,7 +15,7 @@ def headlines(results: Results) -> dict[str, Headline]:
     """The bound."""
     bound = results["variational_bound"]
     name, terms = min(bound["variances"].items(), key=lambda item: item[1]["total"])
-    reach = float(t.ppf(0.975, bound["people"] - 1)) * terms["standard_error"]
+    reach = float(t.ppf((1 + results.confidence) / 2, bound["people"] - 1)) * terms["standard_error"]
     line = {
         "what": f"variational bound of held-out cells in bits per dimension, variance {name}",
         "value": terms["total"],

@@ -20,9 +20,9 @@ def measure_bound(
     """The variational bound on cells of the test people, term by term, and the ends of the schedule.
 
     Returns:
-        JSON-ready, all terms in bits per dimension: identity (of the model), images and people (their numbers), prior
-        (L_T), by variance the fields of `diffusion.bound.Terms`, steps (where the curves' points lie), and schedule,
-        see `ScheduleEnds`.
+        JSON-ready, all terms in bits per dimension: identity and best_epoch (of the model), images and people (their
+        numbers), prior (L_T), by variance the fields of `diffusion.bound.Terms`, steps (where the curves' points lie), and
+        schedule, see `ScheduleEnds`.
     """
     from malaria_diffusion.compute.device import resolve_device
     from malaria_diffusion.diffusion.bound import variational_bound
@@ -35,6 +35,7 @@ def measure_bound(
     found = variational_bound(ddpm.denoiser, chosen, bound, device)
     measured = {
         "identity": ddpm.lineage.identity,
+        "best_epoch": ddpm.lineage.best_epoch,
         "images": len(chosen),
         "people": len(set(chosen.people.tolist())),
         "prior": found.prior,
