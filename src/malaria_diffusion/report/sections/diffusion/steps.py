@@ -21,8 +21,8 @@ def measure_bound(
 
     Returns:
         JSON-ready, all terms in bits per dimension: identity and best_epoch (of the model), images and people (their
-        numbers), prior (L_T), by variance the fields of `diffusion.bound.Terms`, steps (where the curves' points lie), and
-        schedule, see `ScheduleEnds`.
+        numbers), prior (L_T), by variance the fields of `diffusion.bound.Terms`, steps (where the curves' points lie),
+        and schedule, see `ScheduleEnds`.
     """
     from malaria_diffusion.compute.device import resolve_device
     from malaria_diffusion.diffusion.bound import variational_bound
