@@ -6,6 +6,7 @@ import pytest
 import yaml
 from click import ClickException
 
+from malaria_diffusion import cli
 from malaria_diffusion.config import parse_parameters
 from malaria_diffusion.hooks.preflight import PreflightHooks, refuse_unread_parameters
 from malaria_diffusion.pipeline_registry import register_pipelines
@@ -40,6 +41,33 @@ def test_a_bad_parameter_is_named(project, parameter, said):
         assert words in message
     assert "❱" not in message  # no traceback
     assert not (project.folder / "data/03_primary").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"pipeline": "difusion"}, "--pipeline: there is none called 'difusion'; there are .*diffusion"),
+        ({"pipelines": ["diffusion", "valdation"]}, "none called 'valdation'; there are .*validation"),
+        ({"pipeline": "diffusion", "tags": ["sample", "smaple"]}, "no node has 'smaple'; known here are .*sample"),
+        ({"pipeline": "diffusion", "node_names": ["diffusion.nothing"]}, r"named \['diffusion.nothing'\]; .*describe"),
+        ({"tags": ["sample"], "node_names": ["diffusion.measure_bound"]}, "nothing to run: Pipeline contains no nodes"),
+        ({"from_inputs": ["nothing"]}, r"datasets named \['nothing'\]"),
+        ({"namespaces": ["nothing"]}, r"namespaces: \['nothing'\]"),
+    ],
+)
+def test_what_there_is_nothing_of_is_told_without_a_traceback(asked, said, monkeypatch):
+    monkeypatch.setattr(cli, "pipelines", FLOWS)
+    options = dict.fromkeys(("pipeline", "pipelines", "tags", "node_names", "from_nodes", "to_nodes"), ())
+    options |= dict.fromkeys(("from_inputs", "to_outputs", "namespaces"), ())
+    with pytest.raises(ClickException, match=said):
+        cli.refuse_unknown_names(options | asked)
+    cli.refuse_unknown_names(options | {"pipeline": "diffusion", "tags": ["sample"]})
+
+
+def test_a_pipeline_that_is_not_there_ends_a_run_in_one_sentence(project):
+    message = project.fails("run", "--pipeline", "difusion")
+    assert "none called 'difusion'" in message
+    assert "❱" not in message
 
 
 @pytest.fixture(scope="module")
