@@ -2,6 +2,8 @@
 
 import itertools
 import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -352,6 +354,7 @@ def test_a_judged_trial_is_not_judged_again(tmp_path, monkeypatch):
 
     def predict(checkpoint, cells, device):
         asked.append(len(cells))
+        time.sleep(0.2)
         return np.tile(np.array([[0.3, 0.7]], np.float32), (len(cells), 1))
 
     monkeypatch.setattr(utility, "train_classifier", train)
@@ -362,7 +365,8 @@ def test_a_judged_trial_is_not_judged_again(tmp_path, monkeypatch):
         return run_trial(Trial(Arm.REAL, 1.0, 3, 300), given, ["well", "ill"], test, Recipe(CLASSIFIER, tmp_path))
 
     some, others = np.zeros((12, 3, 8, 8), np.uint8), np.ones((7, 3, 8, 8), np.uint8)
-    first, again = run(some), run(some)
+    with ThreadPoolExecutor(2) as side_by_side:  # as two arms that are given the same cells
+        first, again = side_by_side.map(run, [some, some])
     assert np.array_equal(first, again)
     assert asked == [12]
     assert (trained[0].epochs, trained[0].seed, trained[0].warmup_epochs) == (EPOCHS, 3, 1)

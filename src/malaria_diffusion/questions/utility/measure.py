@@ -14,7 +14,7 @@ from malaria_diffusion.classifier.config import ClassifierParameters, Recipe
 from malaria_diffusion.classifier.data import ClassifierData
 from malaria_diffusion.classifier.predictor import predict
 from malaria_diffusion.classifier.trainer import train_classifier
-from malaria_diffusion.files import whole, write_array
+from malaria_diffusion.files import locked, whole, write_array
 from malaria_diffusion.questions.utility.config import Arm
 from malaria_diffusion.questions.utility.trials import TrainingSet, Trial
 from malaria_diffusion.statistics.bootstrap import Interval
@@ -64,13 +64,14 @@ def run_trial(
     )
     asked = hashlib.sha256(test.tobytes()).hexdigest()[:16]
     answers = checkpoint.parents[1] / f"{checkpoint.stem}-{asked}.npy"
-    if answers.exists():
-        known: NDArray[np.float32] = np.load(answers)
-        return known
-    probabilities = predict(checkpoint, test, device=parameters.device)
-    with whole(answers) as beside:
-        write_array(beside, probabilities)
-    return probabilities
+    with locked(answers):  # two trials may be given the same cells, and be asked side by side
+        if answers.exists():
+            known: NDArray[np.float32] = np.load(answers)
+            return known
+        probabilities = predict(checkpoint, test, device=parameters.device)
+        with whole(answers) as beside:
+            write_array(beside, probabilities)
+        return probabilities
 
 
 def utility_table(
