@@ -47,7 +47,7 @@ def refuse_unknown_names(asked: dict[str, Any]) -> None:
     try:
         chosen.filter(**{name: asked[name] for name in filters}, node_namespaces=asked["namespaces"])
     except ValueError as error:
-        said = " ".join(str(error).split()).split(". ")[0].rstrip(".")
+        said = " ".join(str(error).split()).partition(". Please ensure")[0].rstrip(".")
         hint = f"`kedro registry describe {names[0]}` lists its nodes"
         raise click.ClickException(f"nothing to run: {said}; {hint}") from error
 

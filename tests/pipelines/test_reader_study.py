@@ -1,10 +1,16 @@
 """The nodes of the reader study, and where its artefacts lie."""
 
 import json
+import shutil
 import subprocess
+
+import pytest
+import yaml
+from kedro.config import OmegaConfigLoader
 
 from malaria_diffusion.pipeline_registry import register_pipelines
 from malaria_diffusion.pipelines.reader_study.nodes import draw_readers, judge_readers, make_sheet
+from malaria_diffusion.settings import CONFIG_LOADER_ARGS
 
 from ..projects import ROOT
 from ..studies.reader.toys import PARAMETERS, file_of, of_model, of_people
@@ -34,3 +40,16 @@ def test_what_shows_real_cells_or_is_secret_is_not_of_git_s_and_not_of_the_defau
     assert ignored == files or not (ROOT / ".git").exists()
     flows = register_pipelines()
     assert not set(flows["reader_study"].nodes) & set(flows["__default__"].nodes)
+
+
+@pytest.mark.parametrize(("env", "folder"), [("local", FOLDER), ("nlm", "data/08_reporting/nlm/reader_study")])
+def test_its_files_lie_together_whatever_parameters_an_environment_holds(tmp_path, env, folder):
+    conf = shutil.copytree(ROOT / "conf", tmp_path / "conf", ignore=shutil.ignore_patterns("local"))
+    given = conf / env / "parameters.yml"  # which is among the globals too, that the catalog takes paths from
+    given.parent.mkdir(exist_ok=True)
+    before = yaml.safe_load(given.read_text()) if given.exists() else {}
+    given.write_text(yaml.safe_dump(before | {"reader_study": {"seed": 5}}))
+    catalog = OmegaConfigLoader(str(conf), env=env, **CONFIG_LOADER_ARGS)["catalog"]
+    places = [catalog["reader_key"]["filepath"], catalog["reader_sheet"]["filepath"]]
+    places.append(catalog["reader_answers"]["dataset"]["filepath"])
+    assert places == [f"{folder}/{name}" for name in ("key.json", "sheet.html", "answers")]

@@ -51,6 +51,7 @@ def test_a_bad_parameter_is_named(project, parameter, said):
         ({"pipeline": "diffusion", "tags": ["sample", "smaple"]}, "no node has 'smaple'; known here are .*sample"),
         ({"pipeline": "diffusion", "node_names": ["diffusion.nothing"]}, r"named \['diffusion.nothing'\]; .*describe"),
         ({"tags": ["sample"], "node_names": ["diffusion.measure_bound"]}, "nothing to run: Pipeline contains no nodes"),
+        ({"pipeline": "diffusion", "node_names": ["measure_bound"]}, r"mean: \['diffusion.measure_bound'\]"),
         ({"from_inputs": ["nothing"]}, r"datasets named \['nothing'\]"),
         ({"namespaces": ["nothing"]}, r"namespaces: \['nothing'\]"),
     ],

@@ -21,7 +21,7 @@ from malaria_diffusion.cells.decode import BITS, Decoded, RejectedImage, decode
 from malaria_diffusion.cells.errors import CellsError
 from malaria_diffusion.cells.sources import Entry, ImageSource
 from malaria_diffusion.config import Parameters
-from malaria_diffusion.files import whole
+from malaria_diffusion.files import remove, whole
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -183,9 +183,12 @@ def _pack(
         )
     if conflicting:  # the first copy was written before the second was met
         rows = np.flatnonzero(~table["sha256"].isin(conflicting))
-        everything = np.load(target, mmap_mode="r")
-        with whole(target) as beside:
-            _append_npy(beside, (everything[row] for row in rows), shape)
+        everything, kept_only = np.load(target, mmap_mode="r"), target.with_suffix(".kept.npy")
+        try:
+            _append_npy(kept_only, (everything[row] for row in rows), shape)
+            kept_only.replace(target)
+        finally:
+            remove(kept_only)
         table = table.iloc[rows].reset_index(drop=True)
     return table, rejected
 

@@ -117,8 +117,11 @@ class PreflightHooks:
         if {"params:diffusion.sampling", "params:validation.comparison"} <= pipeline.inputs():
             count = catalog.load("params:diffusion.sampling").count
             packed: Any = catalog["cells"]
-            known = packed.facts()["cells_by_class"] if "cells" in pipeline.inputs() else {}
-            if isinstance(count, dict) and (len(count) < 2 or 0 in count.values() or known.keys() - count.keys()):
+            if isinstance(count, dict) and (
+                len(count) < 2
+                or 0 in count.values()
+                or ("cells" in pipeline.inputs() and set(packed.facts()["classes"]) - count.keys())
+            ):
                 raise click.ClickException(
                     f"diffusion.sampling.count is {count}, but the validation in the same run compares every class: "
                     "give one number for all, or sample with `kedro run --pipeline diffusion --tags sample`"

@@ -72,7 +72,8 @@ def judge_fit(fit: dict[str, Any]) -> Judged:
     overfitted = (fit["last_val_loss"] - fit["best_val_loss"]) / max(fit["best_val_loss"], LEAST_LOSS)
     falling = (fit["earlier_train_loss"] - fit["last_train_loss"]) / max(fit["earlier_train_loss"], LEAST_LOSS)
     if overfitted > FIT_MARGIN:
-        return Judged(Verdict.REFUTED, f"overfits: the last validation loss is {percent(overfitted)} above the best")
+        best, last = fit["best_val_loss"], fit["last_val_loss"]
+        return Judged(Verdict.REFUTED, f"overfits: the validation loss is {best:.2g} at best and {last:.2g} at last")
     if falling > FIT_MARGIN:
         return Judged(Verdict.REFUTED, f"underfits: the training loss still fell by {percent(falling)}")
     return Judged(Verdict.NOT_DECIDED, "neither shows")
@@ -80,8 +81,8 @@ def judge_fit(fit: dict[str, Any]) -> Judged:
 
 RULES = {
     "Optimal fit": "refuted if the validation loss of the last epoch is over a tenth above that of the best one "
-    "(overfitted), or the training loss still fell by over a tenth in the last fifth of the epochs (underfitted); "
-    "never confirmed, as no loss curve shows an optimum.",
+    "(overfitted), or the training loss still fell by over a tenth in the last fifth of the epochs (underfitted), a "
+    "tenth of 0.001 nats where losses are smaller; never confirmed, as no loss curve shows an optimum.",
 }
 
 DEFINITIONS = {
