@@ -10,6 +10,7 @@ import urllib.request
 import mlflow
 import numpy as np
 import pytest
+import yaml
 
 from malaria_diffusion.classifier.predictor import predict
 from malaria_diffusion.diffusion.config import SamplingParameters
@@ -109,12 +110,14 @@ def test_the_classifier_takes_images_of_any_size(served):
 
 def test_the_ddpm_answers_with_the_library_s_images(study, served):
     model = DiffusionModel.load(study.folder / "data/06_models/ddpm")
+    default = yaml.safe_load((ROOT / "conf/base/parameters_diffusion.yml").read_text())
+    guidance = default["diffusion"]["sampling"]["guidance"]
     rows = [("Uninfected", 3, 5), ("Parasitized", 1, 0)]
     expected = []
     for label, count, seed in rows:
         parameters = SamplingParameters(
             count=count, seed=seed, solver="dpm-solver++", evaluations=4, variance="beta_tilde", clipping="static",
-            guidance=1.75, batch_size=2, precision="float32", device="cpu",
+            guidance=guidance, batch_size=2, precision="float32", device="cpu",
         )  # fmt: skip
         labels = np.full(count, model.lineage.class_names.index(label))
         expected.append(sample(model.denoiser, labels, parameters, progress=False))
