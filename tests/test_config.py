@@ -10,6 +10,7 @@ from malaria_diffusion import cli
 from malaria_diffusion.cells.archive.export import _command
 from malaria_diffusion.config import escaped, flat, parse_parameters
 from malaria_diffusion.diffusion.config import SamplingParameters
+from malaria_diffusion.pipeline_registry import register_pipelines
 
 SAMPLING = {
     "seed": 0,
@@ -58,9 +59,10 @@ def test_kedro_run_takes_its_params_so_and_all_else_as_it_was(monkeypatch):
     given = []
     run = copy.copy(cli.run)
     monkeypatch.setattr(run, "callback", lambda **options: given.append(options))
-    arguments = ["--params", "raw_cells=2024_05", "--tags", "a,b"]
+    monkeypatch.setattr(cli, "pipelines", register_pipelines())
+    arguments = ["--params", "raw_cells=2024_05", "--tags", "sample,utility"]
     assert CliRunner().invoke(run, arguments).exit_code == 0
-    assert (given[0]["params"], given[0]["tags"]) == ({"raw_cells": "2024_05"}, ["a", "b"])
+    assert (given[0]["params"], given[0]["tags"]) == ({"raw_cells": "2024_05"}, ["sample", "utility"])
     refused = CliRunner().invoke(run, ["--params", "raw_cells"])
     assert refused.exit_code != 0
     assert "'raw_cells' is not a key and a value" in refused.output

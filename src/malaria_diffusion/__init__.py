@@ -66,7 +66,7 @@ if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
     if "torch" in sys.modules:
         warnings.warn(
             "torch was imported before malaria_diffusion, so its threads wait as libgomp has it and "
-            "not as this package was measured: import malaria_diffusion first, or set OMP_WAIT_POLICY",
+            "not as this package was measured: import malaria_diffusion first, or set OMP_WAIT_POLICY=PASSIVE",
             stacklevel=2,
         )
     os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}

@@ -87,7 +87,7 @@ def training_of(value: Value, training: TrainingParameters, parameters: Ablation
     """How a value is trained: as long as every other.
 
     The learning rate falls to zero over these epochs, so that their number is part of the training's identity. What is
-    seen while training, every `quality_epochs`, is not used, and nothing guides.
+    seen while training, every `quality_epochs`, is not used.
     """
     epochs = parameters.epochs
     settings = training.model_dump() | {
@@ -95,7 +95,7 @@ def training_of(value: Value, training: TrainingParameters, parameters: Ablation
         "decay_epochs": epochs,
         "quality_epochs": min(training.quality_epochs, epochs),
         "seed": value.seed,
-        "guide_epochs": None,
+        "guide_epochs": None if training.guide_epochs is None else min(training.guide_epochs, epochs),
     }
     return TrainingParameters(**settings)
 
