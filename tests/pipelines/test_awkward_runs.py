@@ -3,11 +3,14 @@
 import contextlib
 import dataclasses
 import json
+import os
+import shutil
 import signal
 import time
 
 import mlflow
 import pytest
+from PIL import Image
 
 from ..projects import make_project
 
@@ -83,6 +86,25 @@ def test_a_damaged_list_of_open_runs_is_told_and_made_anew(processed):
     file.write_text("")
     assert f"{file} is damaged" in processed.succeeds(*DATA).replace("\n", "")
     assert json.loads(file.read_text()) == {}
+
+
+def test_a_place_without_room_for_a_file_is_told_and_nothing_is_left_there(processed):
+    cells = processed.folder / "data/03_primary/cells.npy"
+    before = cells.read_bytes()
+    for shade, name in enumerate(("A/1.png", "A/2.png", "B/1.png", "B/2.png")):
+        image = processed.folder / "images" / name
+        image.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 20), (50 * shade + 50, 90, 90)).save(image)
+    shutil.copy(processed.folder / "images/A/2.png", processed.folder / "images/B/3.png")  # packed, and left out again
+    beside = processed.folder / "data/02_intermediate/packing.tmp.kept.npy"
+    beside.symlink_to("/dev/full")
+    message = processed.fails(*DATA, "--params", "raw_cells=images")
+    assert "packing.npy: could not be used, found 'No space left on device'; free space there" in message
+    assert "❱" not in message
+    assert cells.read_bytes() == before
+    assert not os.path.lexists(beside)
+    assert not list(beside.parent.glob("packing*"))
+    assert runs(processed)[0].info.status == "FAILED"
 
 
 @pytest.mark.parametrize(("stop", "status"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])

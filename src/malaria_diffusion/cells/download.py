@@ -38,7 +38,7 @@ def is_url(location: str) -> bool:
 
 
 def fetch(url: str, folder: Path, published: Published | None = None) -> Path:
-    """Return the local copy of `url`, downloading it into `folder` if no usable one is there yet.
+    """Return the local copy of `url`, downloading it into `folder` if no usable one, of the published size, is there.
 
     Args:
         url: Any URL fsspec understands, of a zip archive or (without the suffix .zip) a folder.

@@ -95,3 +95,19 @@ def refuse_other_summary(model: dict[str, Any], summary: dict[str, Any]) -> None
             f"summary is of training {of[0]}, epoch {of[1]}, but ddpm is {here[0]}, epoch {here[1]}; validate again",
             Remedy.VALIDATION,
         )
+
+
+def refuse_other_bound(bound: dict[str, Any], lineage: dict[str, Any]) -> None:
+    """Make sure that a variational bound is of the model that synthetic cells with this `lineage` are by.
+
+    Raises:
+        LineageError: naming both.
+    """
+    theirs = (lineage["identity"], lineage["best_epoch"])
+    of = (bound.get("identity", theirs[0]), bound.get("best_epoch", theirs[1]))  # which older bounds do not tell
+    if of != theirs:
+        raise LineageError(
+            f"variational_bound is of training {of[0]}, epoch {of[1]}, but the synthetic cells are by {theirs[0]}, "
+            f"epoch {theirs[1]}; measure it again",
+            Remedy.BOUND,
+        )

@@ -7,10 +7,9 @@ from typing import Any
 import pandas as pd
 
 from malaria_diffusion.cells.cells import Cells
-from malaria_diffusion.cells.lineage import LineageError
+from malaria_diffusion.cells.lineage import refuse_other_bound
 from malaria_diffusion.cells.summary import cells_by_class
 from malaria_diffusion.classifier.config import ClassifierParameters
-from malaria_diffusion.errors import Remedy
 from malaria_diffusion.questions.classification.question import fit_of
 from malaria_diffusion.questions.results import Results
 from malaria_diffusion.report.contents import headlines
@@ -30,15 +29,10 @@ def summary_of(
         comparison: How results were compared.
 
     Raises:
-        LineageError: the bound is of another model.
+        LineageError: the bound is of another model, or of another epoch of it.
     """
     lineage, sampled = synthetic.lineage or {}, synthetic.table.iloc[0]
-    weights = {name: lineage[name] for name in ("identity", "best_epoch")}
-    if (of := {name: results["variational_bound"].get(name, known) for name, known in weights.items()}) != weights:
-        raise LineageError(
-            f"variational_bound is of the model {of}, the synthetic cells are by {weights}; measure it again",
-            Remedy.BOUND,
-        )
+    refuse_other_bound(results["variational_bound"], lineage)
     tests: pd.DataFrame = results["distribution_tests"].drop(columns="bins")
     compared = int(results["fidelity_metrics"]["n"].max())  # as many of each
     history: pd.DataFrame = results["yolo_history"]

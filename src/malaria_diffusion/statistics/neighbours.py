@@ -24,6 +24,7 @@ from malaria_diffusion.statistics.jackknife import (
 
 # Naeem et al. 2020, section 4.1
 NEIGHBOURS = 5
+FEWEST = NEIGHBOURS + 2  # images on a side
 SHARES = ("precision", "recall", "coverage")  # from 0 to 1, as density is not
 FEWEST_FOR_A_LINE = 5  # a line through two people would leave nothing that they vary by
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.statistics.neighbours import NEIGHBOURS
+from malaria_diffusion.statistics.neighbours import FEWEST
 
 if TYPE_CHECKING:
     from malaria_diffusion.diffusion.config import SamplingParameters
@@ -65,16 +65,16 @@ def guidance_table(
         raise UserError(f"the scales of guidance to try must be 1 or more, one at least; found {list(guidances)}")
     measures = {}
     for label in np.unique(labels):
-        name, needed = model.lineage.class_names[label], NEIGHBOURS + 2
-        if (found := int((reference.classes == label).sum())) < needed:
+        name = model.lineage.class_names[label]
+        if (found := int((reference.classes == label).sum())) < FEWEST:
             raise UserError(
-                f"{found} validation cells of class {name!r} to choose the guidance by, {needed} are needed: give more "
+                f"{found} validation cells of class {name!r} to choose the guidance by, {FEWEST} are needed: give more "
                 "people"
             )
-        if (found := int((labels == label).sum())) < needed:
+        if (found := int((labels == label).sum())) < FEWEST:
             raise UserError(
-                f"guidance.images gives {found} images of class {name!r}, {needed} are needed: ask for "
-                f"{needed * len(model.lineage.class_names)} at least"
+                f"guidance.images gives {found} images of class {name!r}, {FEWEST} are needed: ask for "
+                f"{FEWEST * len(model.lineage.class_names)} at least"
             )
         measures[label] = QualityMeasure(reference[reference.classes == label].pixels, typical)
     rows = []

@@ -158,14 +158,14 @@ def export_ddpm(ddpm_checkpoint: dict[str, Any], training_plan: dict[str, Any], 
     """
     from malaria_diffusion.diffusion.training.trainer import load_best_weights, load_guide_weights, training_seconds
 
-    planned = {name: training_plan[name] for name in ("identity", "epochs")}
-    if ddpm_checkpoint != planned:
+    (identity, epochs), asked = ((of["identity"], of["epochs"]) for of in (ddpm_checkpoint, training_plan))
+    if (identity, epochs) != asked:
         raise UserError(
-            f"what was trained is {ddpm_checkpoint}, the parameters now ask for {planned}: train that, or set the "
-            "parameters back",
+            f"what was trained is {identity}, {epochs} epochs, but the parameters now ask for {asked[0]}, {asked[1]}: "
+            "train that, or set them back",
             Remedy.TRAINING,
         )
-    trained = workspace / "ddpm" / planned["identity"]
+    trained = workspace / "ddpm" / identity
     best = load_best_weights(trained)
     logger.info("exporting epoch %d, kernel distance %.4f to the validation cells", best.epoch, best.kernel_distance)
     observer().log_metrics({"ddpm": {"best_epoch": best.epoch, "best_kernel_distance": best.kernel_distance}})

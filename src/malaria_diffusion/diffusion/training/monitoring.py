@@ -15,7 +15,7 @@ from malaria_diffusion.diffusion.training.data import TrainingData, read_batch
 from malaria_diffusion.diffusion.training.objective import Objective
 from malaria_diffusion.diffusion.training.quality import QualityMeasure
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.statistics.neighbours import NEIGHBOURS
+from malaria_diffusion.statistics.neighbours import FEWEST
 
 LOSS_CELLS = 256
 REFERENCE_CELLS = 2000
@@ -81,7 +81,7 @@ class Watch:
 
     def recall(self, images: NDArray[np.uint8]) -> float | None:
         """Share of the validation cells that lie among `images`; None of too few images to tell."""
-        if min(len(images), len(self.reference)) < NEIGHBOURS + 2:
+        if min(len(images), len(self.reference)) < FEWEST:
             return None
         return self.measure.recall(images)
 
