@@ -10,10 +10,12 @@ import torch
 from scipy import stats
 
 from malaria_diffusion.diffusion.bound import variational_bound
-from malaria_diffusion.diffusion.config import BoundParameters, Prediction, Variance
+from malaria_diffusion.diffusion.config import BoundParameters, Prediction, SamplingParameters, Variance
 from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
 from malaria_diffusion.diffusion.process.schedule import cosine_schedule, linear_schedule
 from malaria_diffusion.diffusion.sampling import Denoiser
+from malaria_diffusion.errors import UserError
+from malaria_diffusion.report.sections.diffusion.steps import measure_bound
 
 from ..toys import toy
 
@@ -211,3 +213,9 @@ def test_the_batch_size_changes_nothing(images, batch_size):
     assert ours.prior == pytest.approx(expected.prior, rel=1e-12)
     for variance in Variance:
         assert np.hstack(ours.terms[variance]) == pytest.approx(np.hstack(expected.terms[variance]), rel=1e-9)
+
+
+def test_cells_drawn_from_one_person_alone_have_no_interval(images):
+    table = pd.DataFrame({"label": ["a", "b"] * 2, "person": ["p"] * 4, "split": "test", "audit": False})
+    with pytest.raises(UserError, match=r"diffusion\.bound\.images is 2: the 2 cells drawn are of one person"):
+        measure_bound(toy(images[:4], table), None, BoundParameters(images=2), SamplingParameters())

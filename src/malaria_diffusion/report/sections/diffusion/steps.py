@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.diffusion.config import BoundParameters, SamplingParameters
 from malaria_diffusion.diffusion.model import DiffusionModel
+from malaria_diffusion.errors import UserError
 from malaria_diffusion.figures import diffusion as figures
 from malaria_diffusion.observer import observer
 from malaria_diffusion.questions.question import Step
@@ -23,6 +24,9 @@ def measure_bound(
         JSON-ready, all terms in bits per dimension: identity and best_epoch (of the model), images and people (their
         numbers), prior (L_T), by variance the fields of `diffusion.bound.Terms`, steps (where the curves' points lie),
         and schedule, see `ScheduleEnds`.
+
+    Raises:
+        UserError: the cells chosen are all of one person.
     """
     from malaria_diffusion.compute.device import resolve_device
     from malaria_diffusion.diffusion.bound import variational_bound
@@ -31,13 +35,19 @@ def measure_bound(
     test = cells.part("test")
     per_class = max(1, per_class_number(bound.images, test.table))
     chosen = test.balanced(per_class, np.random.default_rng(bound.seed))
+    people = len(set(chosen.people.tolist()))
+    if people < 2:
+        raise UserError(
+            f"diffusion.bound.images is {bound.images}: the {len(chosen)} cells drawn are of one person, an interval "
+            "over people needs two; raise it"
+        )
     device = resolve_device(sampling.device)
     found = variational_bound(ddpm.denoiser, chosen, bound, device)
     measured = {
         "identity": ddpm.lineage.identity,
         "best_epoch": ddpm.lineage.best_epoch,
         "images": len(chosen),
-        "people": len(set(chosen.people.tolist())),
+        "people": people,
         "prior": found.prior,
         "variances": {
             variance.value: terms._asdict() | {"curve": terms.curve.tolist()} for variance, terms in found.terms.items()
