@@ -4,7 +4,7 @@ import mlflow
 import pandas as pd
 import pytest
 
-from malaria_diffusion.tracking import log
+from malaria_diffusion.tracking.log import MlflowObserver, children
 
 
 @pytest.fixture(scope="module")
@@ -31,21 +31,21 @@ def below(client, parent):
 
 
 def test_without_an_active_run_nothing_is_made(client, request):
-    with log.child_run("one", {}) as child:
-        log.log_metrics({"part": {"a": 1}}, child)
-        log.log_curves(pd.DataFrame({"images_seen": [1], "loss": [2.0]}), "part", child)
-    assert child is None
+    with MlflowObserver().child_run("one", {}) as child:
+        child.log_metrics({"part": {"a": 1}})
+        child.log_curves(pd.DataFrame({"images_seen": [1], "loss": [2.0]}), "part")
+        child.log_json({}, "a.json")
     assert not client.search_runs([mlflow.get_experiment_by_name(request.node.name).experiment_id])
 
 
 def test_a_child_has_its_parent_s_tags_and_its_own_numbers(client):
     with mlflow.start_run(run_name="study") as parent:
         mlflow.set_tags({"data_fingerprint": "abc", "pipeline": "study", "code_version": "1"})
-        with log.child_run("trial, 50 %: 'a'", {"arm": "real cells", "share": 0.5}) as child:
-            log.log_metrics({"utility": {"accuracy": 0.9}}, child)
-            log.log_metrics({"utility": {"of all": 0.8}})  # the parent stays the active run
+        with MlflowObserver().child_run("trial, 50 %: 'a'", {"arm": "real cells", "share": 0.5}) as child:
+            child.log_metrics({"utility": {"accuracy": 0.9}})
+            MlflowObserver().log_metrics({"utility": {"of all": 0.8}})  # the parent stays the active run
             assert mlflow.active_run().info.run_id == parent.info.run_id
-            assert client.get_run(child.info.run_id).info.status == "RUNNING"
+            assert [run.info.status for run in below(client, parent).values()] == ["RUNNING"]
     (found,) = below(client, parent).values()
     assert found.info.run_name == "trial, 50 %: 'a'"
     assert found.info.status == "FINISHED"
@@ -64,26 +64,28 @@ def test_a_child_that_fails_or_is_stopped_says_so_and_is_gone_on_with(client, er
     curve = pd.DataFrame({"images_seen": [1, 2, 3], "loss": [3.0, 2.0, 1.0]})
     with mlflow.start_run() as parent:
         for name in ("other", "one"):
-            with pytest.raises(error), log.child_run(name, {"fold": 1}) as child:
-                log.log_curves(curve[:2], "training", child)
+            with pytest.raises(error), MlflowObserver().child_run(name, {"fold": 1}) as child:
+                child.log_curves(curve[:2], "training")
                 raise error
-            assert below(client, parent)[name].info.status == status
+            stopped = below(client, parent)[name]
+            assert stopped.info.status == status
     # as a run that is given again
-    with mlflow.start_run(run_id=parent.info.run_id), log.child_run("one", {"fold": 1}) as again:
-        log.log_curves(curve, "training", again)
-    assert again.info.run_id == child.info.run_id
+    with mlflow.start_run(run_id=parent.info.run_id), MlflowObserver().child_run("one", {"fold": 1}) as again:
+        again.log_curves(curve, "training")
     found = below(client, parent)
+    assert found["one"].info.run_id == stopped.info.run_id
     assert {name: run.info.status for name, run in found.items()} == {"one": "FINISHED", "other": status}
-    history = client.get_metric_history(again.info.run_id, "training/loss")
+    history = client.get_metric_history(stopped.info.run_id, "training/loss")
     assert [(point.step, point.value) for point in history] == [(1, 3.0), (2, 2.0), (3, 1.0)]
 
 
 def test_parents_have_children_of_their_own(client):
     for _ in range(2):
         with mlflow.start_run() as parent:
-            with log.child_run("one", {}) as child:
+            with MlflowObserver().child_run("one", {}):
                 pass
-            assert [run.info.run_id for run in log.children(parent)] == [child.info.run_id]
+            (child,) = below(client, parent).values()
+            assert [run.info.run_id for run in children(parent)] == [child.info.run_id]
 
 
 def test_the_first_error_is_told_where_a_child_cannot_be_closed(client, monkeypatch, caplog):
@@ -91,7 +93,7 @@ def test_the_first_error_is_told_where_a_child_cannot_be_closed(client, monkeypa
         raise OSError("no space")
 
     with mlflow.start_run():
-        with pytest.raises(ValueError, match="first"), log.child_run("one", {}):
+        with pytest.raises(ValueError, match="first"), MlflowObserver().child_run("one", {}):
             monkeypatch.setattr(mlflow.MlflowClient, "set_terminated", broken)
             raise ValueError("first")
         monkeypatch.undo()

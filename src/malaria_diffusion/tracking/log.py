@@ -29,74 +29,98 @@ PARENT = "mlflow.parentRunId"
 INHERITED = ("mlflow.user", "mlflow.source.name", "mlflow.source.type")
 
 
-def set_tags(**tags: str) -> None:
-    """Tag the active run."""
-    if mlflow.active_run():
-        mlflow.set_tags(tags)
-
-
-def log_figure(figure: Figure, artifact_file: str) -> None:
-    """Keep a figure as an artefact of the active run."""
-    if mlflow.active_run():
-        mlflow.log_figure(figure, artifact_file)
-
-
-def log_metrics(metrics: dict[str, Any], run: Run | None = None) -> None:
-    """Log every finite number of a nested dict, its keys joined by a slash (MLflow's charts have sections) and dots.
+class MlflowObserver(Observer):
+    """Keeps in the active run, or in one below it, what the library tells; without either, nothing.
 
     Args:
-        metrics: The numbers.
-        run: Where to, see `child_run`; None: the active run.
+        run: Below the active one, see `child_run`; None: the active run.
     """
-    run = run or mlflow.active_run()
-    if run is None:
-        return
-    now = int(time.time() * 1000)
-    _log(run, [Metric(key, value, now, 0) for key, value in flat_numbers(metrics).items()])
 
+    def __init__(self, run: Run | None = None) -> None:
+        self._run = run
 
-@contextmanager
-def child_run(name: str, parameters: dict[str, Any]) -> Iterator[Run | None]:
-    """A run below the active one, for one training of several; None and nothing logged where no run is active.
+    def set_tags(self, **tags: str) -> None:
+        """Tag the active run."""
+        if mlflow.active_run():
+            mlflow.set_tags(tags)
 
-    The active run stays the parent, so that what is logged without saying where goes there; `log_metrics` and
-    `log_curves` take the child. A child of that name below this parent is gone on with, so that a command that is given
-    again after a kill has no child twice. A training that is finished already, by whatever run, has its child below
-    this parent, too, with the same metrics; that it was read shows in the child's duration.
+    def log_figure(self, figure: Figure, artifact_file: str) -> None:
+        """Keep a figure as an artefact of the active run."""
+        if mlflow.active_run():
+            mlflow.log_figure(figure, artifact_file)
 
-    The child has the parent's tags but `pipeline`, which it has as `part_of`: a search for the runs of a pipeline finds
-    whole runs alone.
+    def log_json(self, value: dict[str, Any], artifact_file: str) -> None:
+        """Keep a dict as an artefact of the active run."""
+        if mlflow.active_run():
+            mlflow.log_dict(value, artifact_file)
 
-    Args:
-        name: Of the child, one in its parent.
-        parameters: Of the child alone.
-    """
-    parent = mlflow.active_run()
-    if parent is None:
-        yield None
-        return
-    client, run_id = mlflow.MlflowClient(), parent.info.run_id
-    child = next((run for run in children(parent) if run.info.run_name == name), None)
-    if child is None:
-        given = client.get_run(run_id).data.tags  # those of the active run are of its start
-        tags = {key: value for key, value in given.items() if key in INHERITED or not key.startswith("mlflow.")}
-        tags |= {PARENT: run_id}
-        if "pipeline" in tags:
-            tags["part_of"] = tags.pop("pipeline")
-        child = client.create_run(parent.info.experiment_id, tags=tags, run_name=name)
-        params = [Param(key, str(value)) for key, value in parameters.items()]
-        client.log_batch(child.info.run_id, params=params)
-    else:
-        client.update_run(child.info.run_id, status="RUNNING")
-    try:
-        yield child
-    except BaseException as error:
+    def log_metrics(self, metrics: dict[str, Any]) -> None:
+        """Log every finite number of a nested dict, its keys joined by a slash (a section of MLflow's charts) and dots."""
+        if run := self._run or mlflow.active_run():
+            now = int(time.time() * 1000)
+            _log(run, [Metric(key, value, now, 0) for key, value in flat_numbers(metrics).items()])
+
+    def log_curves(self, frame: pd.DataFrame, prefix: str) -> None:
+        """Log the columns of `frame` as curves over its column images_seen, leaving out what the run has already.
+
+        So all trainings share one axis, a continued training does not log a point twice, and a run that continues
+        another run's training holds the whole curve.
+
+        Args:
+            frame: One row a point.
+            prefix: Of the curves' names.
+        """
+        run = self._run or mlflow.active_run()
+        if run is None:
+            return
+        client = mlflow.MlflowClient()
+        now = int(time.time() * 1000)
+        metrics = []
+        for column in frame.columns.drop("images_seen"):
+            key = f"{prefix}/{column}"
+            logged = {point.step for point in client.get_metric_history(run.info.run_id, key)}
+            points = frame[["images_seen", column]].dropna()
+            metrics += [
+                Metric(key, float(value), now, int(at))
+                for at, value in points.itertuples(index=False)
+                if int(at) not in logged
+            ]
+        _log(run, metrics)
+
+    @contextmanager
+    def child_run(self, name: str, parameters: dict[str, Any]) -> Iterator[Observer]:
+        """A run below the active one, for one training of several; where no run is active, none.
+
+        The active run stays the parent. A child of that name below this parent is gone on with, so that a command that
+        is given again after a kill has no child twice. A training that is finished already, by whatever run, has its
+        child below this parent, too, with the same metrics; that it was read shows in the child's duration.
+
+        The child has the parent's tags but `pipeline`, which it has as `part_of`: a search for the runs of a pipeline
+        finds whole runs alone.
+
+        Args:
+            name: Of the child, one in its parent.
+            parameters: Of the child alone.
+        """
+        parent = mlflow.active_run()
+        if parent is None:
+            yield self
+            return
+        client = mlflow.MlflowClient()
+        child = next((run for run in children(parent) if run.info.run_name == name), None)
+        if child is None:
+            child = _make_child(client, parent, name, parameters)
+        else:
+            client.update_run(child.info.run_id, status="RUNNING")
         try:
-            client.set_terminated(child.info.run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
-        except Exception as another:  # of databases, servers and disks: the first error is told
-            logger.warning("the MLflow run %s could not be closed (%s)", child.info.run_id, another)
-        raise
-    client.set_terminated(child.info.run_id, "FINISHED")
+            yield MlflowObserver(child)
+        except BaseException as error:
+            try:
+                client.set_terminated(child.info.run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+            except Exception as another:  # of databases, servers and disks: the first error is told
+                logger.warning("the MLflow run %s could not be closed (%s)", child.info.run_id, another)
+            raise
+        client.set_terminated(child.info.run_id, "FINISHED")
 
 
 def children(parent: Run) -> list[Run]:
@@ -112,72 +136,15 @@ def children(parent: Run) -> list[Run]:
     return found
 
 
-def log_json(value: dict[str, Any], artifact_file: str) -> None:
-    """Keep a dict as an artefact of the active run."""
-    if mlflow.active_run():
-        mlflow.log_dict(value, artifact_file)
-
-
-def log_curves(frame: pd.DataFrame, prefix: str, run: Run | None = None) -> None:
-    """Log the columns of `frame` as curves over its column images_seen, leaving out what the run has already.
-
-    So all trainings share one axis, a continued training does not log a point twice, and a run that continues another
-    run's training holds the whole curve.
-
-    Args:
-        frame: One row a point.
-        prefix: Of the curves' names.
-        run: Where to, see `child_run`; None: the active run.
-    """
-    run = run or mlflow.active_run()
-    if run is None:
-        return
-    client = mlflow.MlflowClient()
-    now = int(time.time() * 1000)
-    metrics = []
-    for column in frame.columns.drop("images_seen"):
-        key = f"{prefix}/{column}"
-        logged = {point.step for point in client.get_metric_history(run.info.run_id, key)}
-        points = frame[["images_seen", column]].dropna()
-        metrics += [
-            Metric(key, float(value), now, int(at))
-            for at, value in points.itertuples(index=False)
-            if int(at) not in logged
-        ]
-    _log(run, metrics)
-
-
-class MlflowObserver(Observer):
-    """Keeps in the active run, or in one below it, what the library tells."""
-
-    def __init__(self, run: Run | None = None) -> None:
-        self._run = run
-
-    def log_metrics(self, metrics: dict[str, Any]) -> None:
-        """See `log_metrics`."""
-        log_metrics(metrics, self._run)
-
-    def log_figure(self, figure: Figure, artifact_file: str) -> None:
-        """See `log_figure`."""
-        log_figure(figure, artifact_file)
-
-    def set_tags(self, **tags: str) -> None:
-        """See `set_tags`."""
-        set_tags(**tags)
-
-    def log_json(self, value: dict[str, Any], artifact_file: str) -> None:
-        """See `log_json`."""
-        log_json(value, artifact_file)
-
-    def log_curves(self, frame: pd.DataFrame, prefix: str) -> None:
-        """See `log_curves`."""
-        log_curves(frame, prefix, self._run)
-
-    @contextmanager
-    def child_run(self, name: str, parameters: dict[str, Any]) -> Iterator[Observer]:
-        """See `child_run`."""
-        with child_run(name, parameters) as child:
-            yield MlflowObserver(child)
+def _make_child(client: mlflow.MlflowClient, parent: Run, name: str, parameters: dict[str, Any]) -> Run:
+    given = client.get_run(parent.info.run_id).data.tags  # those of the active run are of its start
+    tags = {key: value for key, value in given.items() if key in INHERITED or not key.startswith("mlflow.")}
+    tags |= {PARENT: parent.info.run_id}
+    if "pipeline" in tags:
+        tags["part_of"] = tags.pop("pipeline")
+    child = client.create_run(parent.info.experiment_id, tags=tags, run_name=name)
+    client.log_batch(child.info.run_id, params=[Param(key, str(value)) for key, value in parameters.items()])
+    return child
 
 
 class Cells(Dataset):

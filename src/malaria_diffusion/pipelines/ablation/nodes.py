@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from mlflow.entities import Run
 from numpy.typing import NDArray
 
 from malaria_diffusion.cells.cells import Cells
@@ -17,6 +16,7 @@ from malaria_diffusion.diffusion.config import (
     SamplingParameters,
     TrainingParameters,
 )
+from malaria_diffusion.observer import Observer, observer
 from malaria_diffusion.studies.ablation.claims import judge_claims
 from malaria_diffusion.studies.ablation.figure import ablation_figure
 from malaria_diffusion.studies.ablation.values import (
@@ -27,7 +27,6 @@ from malaria_diffusion.studies.ablation.values import (
     values_to_train,
 )
 from malaria_diffusion.studies.config import AblationParameters
-from malaria_diffusion.tracking import log as tracking
 
 logger = logging.getLogger(__name__)
 
@@ -85,10 +84,10 @@ def train_ablation(
 
         with _child(training) as child:
 
-            def report(epoch: EpochReport, prefix: str = _metric(*training.value), child: Run | None = child) -> None:
+            def report(epoch: EpochReport, prefix: str = _metric(*training.value), child: Observer = child) -> None:
                 curves = epoch.history[["images_seen", "loss", "val_loss"]]
-                tracking.log_curves(curves, f"{prefix}.training")
-                tracking.log_curves(curves, "training", child)
+                observer().log_curves(curves, f"{prefix}.training")
+                child.log_curves(curves, "training")
 
             train(data, training.process, network, training.training, folder, report)
     return folders
@@ -114,10 +113,10 @@ def measure_ablation(  # a node is given what the catalog has, one by one
         logger.info("%d of %d: measuring %s", number, len(ablation_plan), training.value)
         with _child(training) as child:
             measured[training.identity] = study.measurement(training, ablation_folders[training.identity])
-            tracking.log_metrics({"ablation": measured[training.identity].measures._asdict()}, child)
+            child.log_metrics({"ablation": measured[training.identity].measures._asdict()})
     table, shown = tabulate(measured, ablation_plan, floor, ablation)
     for row in table.to_dict("records"):
-        tracking.log_metrics({_metric(row["timesteps"], row["betas"], row["seed"]): row})
+        observer().log_metrics({_metric(row["timesteps"], row["betas"], row["seed"]): row})
     return table, shown
 
 
@@ -139,7 +138,7 @@ def draw_ablation(
     return ablation_figure(ablation_table, ablation_claims, ablation_samples, cells.kind)
 
 
-def _child(training: Training) -> AbstractContextManager[Run | None]:
+def _child(training: Training) -> AbstractContextManager[Observer]:
     """The run of a training below the study's, the same when it is trained and when it is measured."""
     value = training.value
     parameters = value._asdict() | {
@@ -149,7 +148,7 @@ def _child(training: Training) -> AbstractContextManager[Run | None]:
         "epochs": training.training.epochs,
         "identity": training.identity,
     }
-    return tracking.child_run(str(value), parameters)
+    return observer().child_run(str(value), parameters)
 
 
 def _metric(timesteps: int, betas: str, seed: int) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from mlflow.entities import Run
 
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.cells.split import SplitParameters, assign_splits, training_rows
@@ -24,11 +23,11 @@ from malaria_diffusion.classifier.metrics import (
 from malaria_diffusion.classifier.mistakes import confident_mistakes, disputed_labels
 from malaria_diffusion.classifier.trainer import resolve_weights
 from malaria_diffusion.figures import classifier as figures
+from malaria_diffusion.observer import Observer, observer
 from malaria_diffusion.questions.acquisition.errors_figure import errors_figure
 from malaria_diffusion.questions.acquisition.measure import explained_errors, name_factors
 from malaria_diffusion.questions.descriptors.describe import image_factors
 from malaria_diffusion.statistics.config import ComparisonParameters
-from malaria_diffusion.tracking import log as tracking
 
 logger = logging.getLogger(__name__)
 
@@ -62,19 +61,21 @@ def judge_protocols(  # a node is given what the catalog has, one by one
         for number, fold in enumerate(listed, 1):
             logger.info("%s, training %d of %d: %d cells", protocol, number, len(listed), len(fold.train))
             positive = comparison.positive_class
-            with tracking.child_run(f"{protocol}, training {number}", {"protocol": protocol, "fold": number}) as child:
+            with observer().child_run(
+                f"{protocol}, training {number}", {"protocol": protocol, "fold": number}
+            ) as child:
                 epoch = partial(_log_epoch, f"{protocol}.{number}", child)
                 val, test = judge(cells, fold, positive, Recipe(classifier, workspace / "yolo", weights), epoch)
                 right = {side: _accuracy(table) for side, table in (("val", val), ("test", test))}
-                tracking.log_metrics({"accuracy": right}, child)
+                child.log_metrics({"accuracy": right})
             threshold = choose_threshold(val, positive) if positive is not None and len(class_names) == 2 else 0.5
             parts.append(test.assign(protocol=protocol, fold=number, threshold=threshold))
     return pd.concat(parts, ignore_index=True)
 
 
-def _log_epoch(training: str, child: Run | None, row: dict[str, float]) -> None:
-    tracking.log_curves(pd.DataFrame([row]), training)
-    tracking.log_curves(pd.DataFrame([row]), "classifier", child)
+def _log_epoch(training: str, child: Observer, row: dict[str, float]) -> None:
+    observer().log_curves(pd.DataFrame([row]), training)
+    child.log_curves(pd.DataFrame([row]), "classifier")
 
 
 def _accuracy(predictions: pd.DataFrame) -> float:
@@ -104,7 +105,7 @@ def measure_protocols(
                 {"protocol": protocol, "threshold": rule, "metric": name} | metric | common
                 for name, metric in metrics.items()
             ]
-            tracking.log_metrics({f"{protocol} - threshold {rule}": metrics})
+            observer().log_metrics({f"{protocol} - threshold {rule}": metrics})
     return pd.DataFrame(rows)
 
 

@@ -8,11 +8,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.observer import observer
 from malaria_diffusion.studies.gate.config import GateParameters
 from malaria_diffusion.studies.gate.figure import gate_figure, side_by_side
 from malaria_diffusion.studies.gate.judge import gate_table, refuse
 from malaria_diffusion.studies.gate.summaries import read_summaries
-from malaria_diffusion.tracking import log as tracking
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ def judge_models(summary: dict[str, Any] | None, gate: GateParameters) -> tuple[
     for model, rows in table.groupby("model", sort=False):
         judged = {row["rule"]: {key: row[key] for key in ("found", "wanted")} for row in rows.to_dict("records")}
         passed = {"rules": len(rows), "passed": int(rows["passed"].sum())}
-        tracking.log_metrics({"gate" if model == THIS_RUN else f"gate {model}": judged | passed})
-    tracking.set_tags(gate="passed" if table["passed"].all() else "refused")
+        observer().log_metrics({"gate" if model == THIS_RUN else f"gate {model}": judged | passed})
+    observer().set_tags(gate="passed" if table["passed"].all() else "refused")
     return table, gate_figure(table)
 
 

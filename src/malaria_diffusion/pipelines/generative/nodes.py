@@ -14,6 +14,7 @@ from malaria_diffusion.classifier.predictor import load_predictor
 from malaria_diffusion.classifier.trainer import resolve_weights
 from malaria_diffusion.diffusion.model import DiffusionModel
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.observer import observer
 from malaria_diffusion.statistics.config import ComparisonParameters
 from malaria_diffusion.studies.generative import figure as figures
 from malaria_diffusion.studies.generative.anomalies import Detector, Planted, anomaly_table, planted_kinds
@@ -30,7 +31,6 @@ from malaria_diffusion.studies.generative.panel import (
     rule_summary,
 )
 from malaria_diffusion.studies.generative.shift import shift_table
-from malaria_diffusion.tracking import log as tracking
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def measure_judges(
     metrics = {
         judge: dict(zip(rows["metric"], rows["value"], strict=True)) for judge, rows in table.groupby("classifier")
     }
-    tracking.log_metrics({"generative": metrics | {key: summary[key] for key in ("agreement", "cost")}})
+    observer().log_metrics({"generative": metrics | {key: summary[key] for key in ("agreement", "cost")}})
     return table, summary
 
 
@@ -122,7 +122,7 @@ def measure_anomalies(
     }
     table = anomaly_table(detector, kinds, losses, comparison.confidence)
     found = {kind: dict(zip(rows["score"], rows["auc"], strict=True)) for kind, rows in table.groupby("kind")}
-    tracking.log_metrics({"generative_anomalies": found})
+    observer().log_metrics({"generative_anomalies": found})
     return table
 
 
@@ -143,7 +143,7 @@ def measure_shift(
         f"{change} {amount:g}": dict(zip(rows["classifier"], rows["accuracy"], strict=True))
         for (change, amount), rows in table.groupby(["change", "amount"])
     }
-    tracking.log_metrics({"generative_shift": found})
+    observer().log_metrics({"generative_shift": found})
     return table
 
 
@@ -168,7 +168,7 @@ def measure_low_data(
         f"{name} at share {share:g}": dict(zip(rows["metric"], rows["value"], strict=True))
         for (name, share), rows in table.groupby(["classifier", "share"])
     }
-    tracking.log_metrics({"generative_low_data": found})
+    observer().log_metrics({"generative_low_data": found})
     return table
 
 

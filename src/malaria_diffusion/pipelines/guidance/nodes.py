@@ -8,10 +8,10 @@ import pandas as pd
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.diffusion.config import SamplingParameters
 from malaria_diffusion.diffusion.model import DiffusionModel
+from malaria_diffusion.observer import observer
 from malaria_diffusion.statistics.comparison import per_class_number
 from malaria_diffusion.studies.config import GuidanceParameters
 from malaria_diffusion.studies.guidance import choose_guidance, guidance_table
-from malaria_diffusion.tracking import log as tracking
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def compare_guidance_scales(
     table = guidance_table(ddpm, guidance.scales, labels, sampling, val, typical.pixels)
     chosen = choose_guidance(table)
     logger.info("set diffusion.sampling.guidance to %g", chosen)
-    tracking.log_metrics(
+    observer().log_metrics(
         {"guidance": {"chosen": chosen} | {f"{row['guidance']:g}": row for row in table.to_dict("records")}}
     )
     return table.assign(chosen=table["guidance"] == chosen, model=ddpm.lineage.identity)

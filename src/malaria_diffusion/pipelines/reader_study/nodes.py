@@ -8,13 +8,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from malaria_diffusion.cells.cells import Cells
+from malaria_diffusion.observer import observer
 from malaria_diffusion.studies.reader.answers import ALL, read_answers
 from malaria_diffusion.studies.reader.config import ReaderStudyParameters
 from malaria_diffusion.studies.reader.figure import readers_figure
 from malaria_diffusion.studies.reader.key import Key, draw_key
 from malaria_diffusion.studies.reader.score import score_readers, sentence
 from malaria_diffusion.studies.reader.sheet import render_sheet
-from malaria_diffusion.tracking import log as tracking
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +41,8 @@ def judge_readers(key: Key, answers: Path | None) -> Iterator[pd.DataFrame]:
         f"{row['measure']}.{row['group']}": {"value": row["value"], "low": row["low"], "high": row["high"]}
         for row in together.to_dict("records")
     }
-    tracking.log_metrics({"readers": {"number": found["reader"].nunique()} | values})
-    tracking.set_tags(readers=sentence(scores))
+    observer().log_metrics({"readers": {"number": found["reader"].nunique()} | values})
+    observer().set_tags(readers=sentence(scores))
     yield scores.assign(sheet=key.commitment)
 
 

@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.diffusion.config import SamplingParameters
 from malaria_diffusion.diffusion.model import DiffusionModel
+from malaria_diffusion.observer import observer
 from malaria_diffusion.statistics.config import ComparisonParameters
 from malaria_diffusion.studies.config import ShadowParameters
 from malaria_diffusion.studies.shadow import attack as attacks
 from malaria_diffusion.studies.shadow.design import Design, design
 from malaria_diffusion.studies.shadow.figure import roc_figure
 from malaria_diffusion.studies.shadow.losses import Shadows
-from malaria_diffusion.tracking import log as tracking
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def attack_models(
 ) -> tuple[attacks.Attack, pd.DataFrame, dict[str, Any]]:
     """How well members are told apart within person and class, with intervals over people."""
     found = attacks.attack(*shadow_targets, shadow_design, comparison.confidence)
-    tracking.log_metrics({"shadow_models": found.summary})
+    observer().log_metrics({"shadow_models": found.summary})
     for target, said in found.summary.items():
         logger.info("%s: %s", target, said["verdict"] if said["testable"] else said["reason"])
     return found, found.metrics, shadow_facts | {"matched_by": shadow_design.matched_by} | found.summary

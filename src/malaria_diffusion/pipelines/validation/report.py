@@ -8,10 +8,10 @@ from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.classifier.config import ClassifierParameters
 from malaria_diffusion.diffusion.model import DiffusionModel
 from malaria_diffusion.errors import Remedy, UserError
+from malaria_diffusion.observer import observer
 from malaria_diffusion.questions.results import Results
 from malaria_diffusion.report import evaluated_card, figure_names, render_report, result_names, summary_of
 from malaria_diffusion.statistics.config import ComparisonParameters
-from malaria_diffusion.tracking import log as tracking
 
 
 def summarise_study(
@@ -24,7 +24,7 @@ def summarise_study(
     """Every headline number with what it rests on."""
     results = Results(cells.about, comparison.positive_class, comparison.confidence, found)
     summary = summary_of(results, synthetic_cells, classifier, comparison)
-    tracking.log_metrics({"headlines": summary["headlines"]})
+    observer().log_metrics({"headlines": summary["headlines"]})
     return summary
 
 
