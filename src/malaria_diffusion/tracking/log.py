@@ -55,7 +55,7 @@ class MlflowObserver(Observer):
             mlflow.log_dict(value, artifact_file)
 
     def log_metrics(self, metrics: dict[str, Any]) -> None:
-        """Log every finite number of a nested dict, its keys joined by a slash (a section of MLflow's charts) and dots."""
+        """Log every finite number of a nested dict, its keys joined by a slash (MLflow's sections) and dots."""
         if run := self._run or mlflow.active_run():
             now = int(time.time() * 1000)
             _log(run, [Metric(key, value, now, 0) for key, value in flat_numbers(metrics).items()])
