@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from malaria_diffusion.questions.recognition.measure import recognised_as_intended
-from malaria_diffusion.statistics.bootstrap import Bootstrap
 
 from ..classifier.test_metrics import predictions
 
@@ -21,7 +20,7 @@ def synthetic_like(table, right, rng):
 def test_recognition_is_compared_with_that_of_real_cells(right, verdict):
     rng = np.random.default_rng(0)
     real = predictions(rng, people=200, cells=100)
-    found = recognised_as_intended(real, synthetic_like(real, right, rng), Bootstrap(300, 0.95, rng)).set_index("group")
+    found = recognised_as_intended(real, synthetic_like(real, right, rng), 0.95).set_index("group")
     assert found["verdict"].tolist() == [verdict] * 3
     assert found.loc["all", "real"] == (real["label"] == real["predicted"]).mean()
     assert ((found["low"] <= found["difference"]) & (found["difference"] <= found["high"])).all()
@@ -34,7 +33,7 @@ def share_as_real(seed, right, trials=60):
     rng, found = np.random.default_rng(seed), []
     for _ in range(trials):
         real = predictions(rng, people=35, cells=15, right=0.93, of_person=0.05)
-        found.append(recognised_as_intended(real, synthetic_like(real, right, rng), Bootstrap(200, 0.95, rng)))
+        found.append(recognised_as_intended(real, synthetic_like(real, right, rng), 0.95))
     return np.mean([table["verdict"].iloc[0] == "as real" for table in found])
 
 
@@ -46,14 +45,14 @@ def test_a_perfect_generator_can_be_as_real_and_one_that_is_six_points_off_hardl
 def test_few_people_cannot_tell():
     rng = np.random.default_rng(1)
     real = predictions(rng, people=8, cells=50, of_person=0.1)
-    found = recognised_as_intended(real, synthetic_like(real, 0.9, rng), Bootstrap(300, 0.95, rng))
+    found = recognised_as_intended(real, synthetic_like(real, 0.9, rng), 0.95)
     assert found["verdict"].iloc[0] == "cannot tell"
 
 
 @pytest.mark.parametrize("few", [10, 400])
 def test_a_rate_of_one_has_an_interval_too_and_few_cells_are_not_called_as_real(few):
     cells = pd.DataFrame({"label": "ill", "predicted": "ill", "person": [str(n % 100) for n in range(few)]})
-    row = recognised_as_intended(cells, cells, Bootstrap(200, 0.95, np.random.default_rng(0))).iloc[0]
+    row = recognised_as_intended(cells, cells, 0.95).iloc[0]
     assert row["low"] < row["difference"] == 0 < row["high"]
     assert (row["low"] < -0.05) == (few == 10)
     assert (row["verdict"] == "as real") == (few == 400)

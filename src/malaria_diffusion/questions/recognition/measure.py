@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
-from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.comparison import compared_groups
 from malaria_diffusion.statistics.jackknife import compare_shares
 
@@ -13,7 +11,7 @@ from malaria_diffusion.statistics.jackknife import compare_shares
 TOLERANCE = 0.05
 
 
-def recognised_as_intended(real: pd.DataFrame, synthetic: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
+def recognised_as_intended(real: pd.DataFrame, synthetic: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """Share of cells classified as what they are or, if synthetic, were meant to be, and the difference of the two.
 
     Below, classes are mixed up or missed; far above, only textbook cells are drawn (mode collapse).
@@ -21,7 +19,7 @@ def recognised_as_intended(real: pd.DataFrame, synthetic: pd.DataFrame, bootstra
     Args:
         real: Predictions of unseen people's cells: label, predicted, person.
         synthetic: Those of as many synthetic ones: label, predicted.
-        bootstrap: Of people for real cells, of images for synthetic ones.
+        confidence: Of the intervals, over people for real cells and over images for synthetic ones.
 
     Returns:
         One row for each group (see `compared_groups`): group, real, synthetic, difference (synthetic - real), low,
@@ -31,22 +29,14 @@ def recognised_as_intended(real: pd.DataFrame, synthetic: pd.DataFrame, bootstra
     rows = []
     for group in compared_groups(real["label"]):
         own, made = (table[(group == "all") | (table["label"] == group)] for table in (real, synthetic))
-        right = (made["label"] == made["predicted"]).to_numpy()
-        of_person = (own["label"] == own["predicted"]).groupby(own["person"]).agg(["sum", "size"]).to_numpy()
-        times = bootstrap.counts(len(of_person))
-        found, cells = (times @ of_person).T
-        drawn = bootstrap.rng.binomial(len(right), right.mean(), size=bootstrap.resamples) / len(right) - found / cells
-        rates = {"real": float((own["label"] == own["predicted"]).mean()), "synthetic": float(right.mean())}
-        difference = rates["synthetic"] - rates["real"]
-        if {0.0, 1.0} & set(rates.values()):  # a bootstrap of what never varies has no width
-            sides = (right, (own["label"] == own["predicted"]).to_numpy(), own["person"].to_numpy(dtype=str))
-            low, high = compare_shares(*sides, bootstrap.confidence).difference[1]
-            below, above = compare_shares(*sides, 2 * bootstrap.confidence - 1).difference[1]
-        else:
-            low, high = bootstrap.interval(drawn)
-            below, above = np.quantile(drawn, [1 - bootstrap.confidence, bootstrap.confidence])
+        right_made, right_own = ((table["label"] == table["predicted"]).to_numpy() for table in (made, own))
+        sides = right_made, right_own, own["person"].to_numpy(dtype=str)
+        found = compare_shares(*sides, confidence)
+        difference, (low, high) = found.difference
+        below, above = compare_shares(*sides, 2 * confidence - 1).difference[1]
         verdict = "below" if high < 0 else "above" if low > 0 else "cannot tell"
         if below > -TOLERANCE and above < TOLERANCE:
             verdict = "as real"
+        rates = {"real": found.people[0], "synthetic": found.images[0]}
         rows.append({"group": group} | rates | {"difference": difference, "low": low, "high": high, "verdict": verdict})
     return pd.DataFrame(rows)

@@ -19,7 +19,7 @@ def headlines(results: Results) -> dict[str, Headline]:
         "high": row["high"],
         "synthetic": row["synthetic"],
         "real": row["real"],
-        "rests_on": "people resampled for real cells, images for synthetic ones",
+        "rests_on": "people left out in turn for real cells, images for synthetic ones",
     }
     return {"recognised": line}
 

@@ -4,7 +4,6 @@ import pandas as pd
 
 from malaria_diffusion.questions.question import Step
 from malaria_diffusion.questions.recognition.measure import recognised_as_intended
-from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.config import ComparisonParameters
 
 
@@ -12,7 +11,7 @@ def measure_recognition(predictions: pd.DataFrame, parameters: ComparisonParamet
     """Rates of real and synthetic cells, and their difference."""
     compared = predictions[predictions["compared"]]
     real, synthetic = (compared[compared["source"] == source] for source in ("real", "synthetic"))
-    return recognised_as_intended(real, synthetic, Bootstrap.of(parameters))
+    return recognised_as_intended(real, synthetic, parameters.confidence)
 
 
 STEPS = (Step(measure_recognition, ("predictions", "params:validation.comparison"), "recognised"),)
