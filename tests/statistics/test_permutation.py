@@ -15,7 +15,7 @@ from malaria_diffusion.statistics.permutation import (
     permutation_p,
     permuted_within,
     rank_p,
-    resplit_distances,
+    resplit_people,
     statistics,
     with_q_values,
 )
@@ -127,6 +127,16 @@ def test_shuffling_keeps_every_stratum():
         assert (part.sum(axis=1) == sides[strata == stratum].sum()).all()
         assert part.mean(axis=0) == pytest.approx(sides[strata == stratum].mean(), abs=0.15)
     assert len(np.unique(drawn, axis=0)) > 250
+
+
+def resplit_distances(real, cells, other, other_cells, synthetic_labels, number, rng):
+    split = resplit_people(cells, other_cells, synthetic_labels, number, rng)
+    if split is None:
+        return None
+    assert not ((split.unseen > 0) & (split.rest > 0)).any()
+    assert ((split.unseen > 0) | (split.rest > 0)).all()
+    pool = np.concatenate([real, other])
+    return cramers_v(split.unseen @ pool, split.rest @ pool)
 
 
 def resplit_p(rng, real, synthetic, other, resplits=99):

@@ -7,6 +7,8 @@ which allows for the second.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -90,7 +92,7 @@ def permutation_p(
     """p-values of chi-square and likelihood ratio of the summed histograms when images change sides at random.
 
     Images change sides within their class. Valid for any number of pixels and however alike the pixels of an image;
-    it takes the images of a class as independent, which those of one person are not (see `resplit_distances`).
+    it takes the images of a class as independent, which those of one person are not (see `resplit_people`).
     scipy's `permutation_test` knows no classes.
 
     Args:
@@ -120,56 +122,50 @@ def permutation_p(
     return float(chi2_p), float(g_p)
 
 
-def resplit_distances(  # two sides and what weighs them: a tuple of a side would be unpacked at once
-    real: NDArray[np.integer],
-    real_cells: pd.DataFrame,
-    other: NDArray[np.integer],
-    other_cells: pd.DataFrame,
-    synthetic_labels: NDArray[np.str_],
-    resplits: int,
-    rng: np.random.Generator,
-) -> NDArray[np.float64] | None:
-    """Cramer's V between two groups of real people, formed anew at random from all real people at hand.
+class Resplits(NamedTuple):
+    """Weights of all real cells in two groups of people, (R, N + M): 0 for cells of people who are in the other."""
+
+    unseen: NDArray[np.float64]
+    rest: NDArray[np.float64]
+
+
+def resplit_people(
+    real: pd.DataFrame, other: pd.DataFrame, synthetic_labels: NDArray[np.str_], number: int, rng: np.random.Generator
+) -> Resplits | None:
+    """Two groups of real people, formed anew at random from all real people at hand.
 
     One group has as many people as there are unseen ones, the other has the rest, as a model stands for the many
     people it learned from. People are exchanged with those who have cells of the same classes, so neither group ever
     lacks a class, and each class weighs as much as it does among the cells that are compared. Someone on both sides
     (a split by image) counts as two people.
 
-    Cramer's V, because the verdict, its interval and the paper's chi-square are on that scale too; the Jensen-Shannon
-    divergence orders the distances almost the same.
-
     Args:
-        real: (N, bins), histograms of the unseen real cells.
-        real_cells: N rows with label and person.
-        other: (M, bins), histograms of real cells of other people.
-        other_cells: M rows with label and person.
+        real: N rows with label and person, of the unseen cells.
+        other: M rows, of other people's cells.
         synthetic_labels: Classes of the synthetic cells: the weights of the classes in the second group.
-        resplits: Random splits.
+        number: Random splits R.
         rng: Source of the splits.
 
     Returns:
-        (resplits,); None if one side has fewer than 5 people or both have fewer than 20, which is too few to tell how
-        much people differ.
+        None if one side has fewer than 5 people or both have fewer than 20, which is too few to tell how much people
+        differ.
     """
-    keys = [cells["person"].astype(str).to_numpy() for cells in (real_cells, other_cells)]
+    keys = [cells["person"].astype(str).to_numpy() for cells in (real, other)]
     names, owners = zip(*(np.unique(key, return_inverse=True) for key in keys), strict=True)
     first, second = (len(part) for part in names)
     if min(first, second) < FEWEST_ON_A_SIDE or first + second < FEWEST_PEOPLE:
         return None
     owner = np.concatenate([owners[0], owners[1] + first])
-    classes, label = np.unique(np.concatenate([real_cells["label"], other_cells["label"]]), return_inverse=True)
-    sums = np.zeros((first + second, len(classes), real.shape[1]))
-    np.add.at(sums, (owner, label), np.concatenate([real, other]))
+    classes, label = np.unique(np.concatenate([real["label"], other["label"]]), return_inverse=True)
     counts = np.zeros((first + second, len(classes)))
     np.add.at(counts, (owner, label), 1)
     kind = np.unique(counts > 0, axis=0, return_inverse=True)[1].ravel()
-    sides = permuted_within(np.arange(first + second) < first, kind, resplits, rng)
-    groups = []
-    for chosen, labels in ((sides, real_cells["label"]), (~sides, synthetic_labels)):
-        weight = pd.Series(labels).value_counts().reindex(classes).to_numpy() / (chosen @ counts)
-        groups.append((np.tensordot(chosen, sums, axes=1) * weight[..., None]).sum(axis=1))
-    return cramers_v(*groups)
+    sides = permuted_within(np.arange(first + second) < first, kind, number, rng)
+    weights = []
+    for chosen, labels in ((sides, real["label"]), (~sides, synthetic_labels)):
+        of_class = pd.Series(labels).value_counts().reindex(classes).to_numpy() / (chosen @ counts)
+        weights.append(chosen[:, owner] * of_class[:, label])
+    return Resplits(*weights)
 
 
 def rank_p(observed: float, drawn: NDArray[np.float64]) -> float:

@@ -16,8 +16,9 @@ from tqdm.auto import tqdm
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.questions.acquisition.auc import FOLDS, Groups, auc_interval, scores_of_others
 from malaria_diffusion.questions.descriptors.describe import IMAGE_FACTORS
-from malaria_diffusion.questions.descriptors.measure import RESPLITS, SIDES, two_groups
+from malaria_diffusion.questions.descriptors.measure import RESPLITS, SIDES
 from malaria_diffusion.statistics.bootstrap import Bootstrap
+from malaria_diffusion.statistics.permutation import resplit_people
 
 NAME_FACTORS = ("day", "hour", "microscope")
 ALL_IMAGE_FACTORS = "all image factors"
@@ -183,7 +184,7 @@ def associations_kept(
 
     The association is Cliff's delta (1993): the probability that a positive cell has more of the factor than another
     one, less the probability that it has less; -1 to 1. The margin is what the difference between two groups of real
-    people (see `questions.descriptors.measure.two_groups`) stays below with probability `confidence`.
+    people (see `statistics.permutation.resplit_people`) stays below with probability `confidence`.
 
     Args:
         unseen: One row an unseen cell: `descriptors.image_factors`, label and person.
@@ -195,10 +196,11 @@ def associations_kept(
 
     Returns:
         One row a factor: delta of real (unseen), floor and synthetic cells, each with _low and _high; difference
-        (synthetic less real) with its interval; margin; and the verdict of `keeps_or_not`.
+        (synthetic less real) with its interval; margin, NaN where there are too few people to tell; and the
+        verdict of `keeps_or_not`.
 
     Raises:
-        UserError: a side has no positive or no other cells, or the real cells are of too few people.
+        UserError: a side has no positive or no other cells.
     """
     if positive_class is None:
         return pd.DataFrame(columns=KEPT_COLUMNS)
@@ -214,7 +216,8 @@ def associations_kept(
     people, others = (sides[side]["person"].to_numpy(dtype=str) for side in ("real", "floor"))
     owners = zip(SIDES, (people, others, np.arange(len(sides["synthetic"]))), strict=True)
     weights = {side: bootstrap.weights(owner) for side, owner in owners}
-    groups = two_groups(people, others, max(RESPLITS, bootstrap.resamples), rng)
+    labels = sides["synthetic"]["label"].to_numpy(dtype=str)
+    groups = resplit_people(sides["real"], sides["floor"], labels, max(RESPLITS, bootstrap.resamples), rng)
     rows = []
     for factor in IMAGE_FACTORS:
         values = {side: table[factor].to_numpy(dtype=float) for side, table in sides.items()}
@@ -222,9 +225,11 @@ def associations_kept(
             side: cliffs_delta(values[side], positive[side], np.ones((1, len(positive[side]))))[0] for side in SIDES
         }
         drawn = {side: cliffs_delta(values[side], positive[side], weights[side]) for side in SIDES}
-        pool, status = (np.concatenate([of["real"], of["floor"]]) for of in (values, positive))
-        one, other = (cliffs_delta(pool, status, group) for group in groups)
-        margin = float(np.quantile(_defined(np.abs(one - other)), bootstrap.confidence))
+        margin = np.nan
+        if groups is not None:
+            pool, status = (np.concatenate([of["real"], of["floor"]]) for of in (values, positive))
+            one, rest = (cliffs_delta(pool, status, group) for group in groups)
+            margin = float(np.quantile(_defined(np.abs(one - rest)), bootstrap.confidence))
         found = {side: (found[side], *bootstrap.interval(_defined(drawn[side]))) for side in SIDES}
         found["difference"] = (
             found["synthetic"][0] - found["real"][0],
@@ -245,10 +250,12 @@ def keeps_or_not(
 
     If the difference is larger than the margin and its interval lies on one side of 0: "exaggerates" if the synthetic
     association is the stronger one and of the same sign (or none is shown in real cells, as the interval holds 0), else
-    "loses", as it is weaker or reversed. If the difference is not larger than the margin: "none to keep" if none is
-    shown in real cells, "keeps" if by the difference's interval the association is neither gone nor twice as strong.
-    Else "not decided".
+    "loses", as it is weaker or reversed. If the difference is not larger than the margin: "none shown" if none is shown
+    in real cells, "keeps" if by the difference's interval at least half of the association is kept, and at most half of
+    it added. Else, or without a margin, "not decided".
     """
+    if not np.isfinite(margin):
+        return "not decided"
     shown = not real[1] <= 0 <= real[2]
     apart, low, high = difference
     if abs(apart) > margin:
@@ -256,8 +263,8 @@ def keeps_or_not(
             return "not decided"
         return "exaggerates" if abs(synthetic) > abs(real[0]) and (synthetic * real[0] > 0 or not shown) else "loses"
     if not shown:
-        return "none to keep"
-    return "keeps" if max(-low, high) < abs(real[0]) else "not decided"
+        return "none shown"
+    return "keeps" if max(-low, high) < abs(real[0]) / 2 else "not decided"
 
 
 def cliffs_delta(

@@ -63,8 +63,10 @@ DEFINITIONS = {
     ),
     "kept": Definition(
         "Keeps, loses, exaggerates",
-        "The association of a factor with the positive class in synthetic cells beside that in real ones; where "
-        "none is shown in real cells there is none to keep. Not decided: the interval settles nothing.",
+        "The association of a factor with the positive class in synthetic cells beside that in real ones. Keeps: by "
+        "the interval of the difference at least half of it, and at most half of it is added. Loses, exaggerates: "
+        "further off than groups of real people are. None shown: in real cells. Not decided: the interval settles "
+        "nothing.",
     ),
 }
 

@@ -20,6 +20,7 @@ from malaria_diffusion.errors import UserError
 from malaria_diffusion.questions.descriptors.describe import DESCRIPTORS
 from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.comparison import compared_groups
+from malaria_diffusion.statistics.permutation import rank_p, resplit_people
 
 PERMUTATIONS = 1000
 RESPLITS = 200
@@ -68,25 +69,31 @@ def distance_tests(
           that it is too small also for real against real. p_adjusted: the same for all rows, after Benjamini & Hochberg
           (1995).
         * floor_ks, floor_energy, floor_p: the same of other real people's cells.
-        * rank_p: share of distances between two groups of real people, drawn from all real people here, that are as
-          large as ks; and rank_p_adjusted. A group has as many people as are unseen, or half of all if these are fewer.
+        * rank_p: share of distances between two groups of real people that are as large as ks, see `resplit_people`;
+          1 where there are too few people to tell. And rank_p_adjusted.
         * real_cells, floor_cells, synthetic_cells: used; real_empty, floor_empty, synthetic_empty: left out.
 
     Raises:
-        UserError: a side lacks a class or has fewer than two cells of it, or there are fewer than four people.
+        UserError: a side lacks a class or has fewer than two cells of it.
     """
     names = [name for name in DESCRIPTORS if name in described["real"]]
     rows: list[dict[str, object]] = []
     groups = _groups(described, cells)
     with tqdm(total=len(groups) * len(names), desc="testing descriptors", unit="test") as bar:
         for group in groups:
-            values, people, empty = _chosen(described, cells, group)
+            values, of, empty = _chosen(described, cells, group)
             counts = {f"{side}_cells": len(values[side]) for side in SIDES} | {
                 f"{side}_empty": empty[side] for side in SIDES
             }
-            by_person = bootstrap.weights(people["real"])
+            by_person = bootstrap.weights(of["real"]["person"].to_numpy(dtype=str))
             by_image = bootstrap.weights(np.arange(len(values["synthetic"])))
-            split = two_groups(people["real"], people["floor"], max(RESPLITS, bootstrap.resamples), bootstrap.rng)
+            split = resplit_people(
+                of["real"],
+                of["floor"],
+                of["synthetic"]["label"].to_numpy(dtype=str),
+                max(RESPLITS, bootstrap.resamples),
+                bootstrap.rng,
+            )
             shuffles = {
                 side: _shuffles(len(values["real"]), len(values[side]), bootstrap.rng)
                 for side in ("synthetic", "floor")
@@ -95,8 +102,10 @@ def distance_tests(
                 real, floor, synthetic = (values[side][name].to_numpy(dtype=float) for side in SIDES)
                 ks = _statistic(real, synthetic)
                 drawn = _ks(real, by_person, synthetic, by_image)
-                pool = np.concatenate([real, floor])
-                apart = _ks(pool, split[0], pool, split[1])
+                rank = 1.0
+                if split is not None:
+                    pool = np.concatenate([real, floor])
+                    rank = rank_p(ks, _ks(pool, split.unseen, pool, split.rest))
                 low, high = bootstrap.interval(drawn)
                 scale = real.std() or np.concatenate([real, synthetic]).std() or 1.0
                 rows.append(
@@ -106,7 +115,7 @@ def distance_tests(
                     | {"floor_ks": _statistic(real, floor)}
                     | {"floor_energy": energy_distance(real / scale, floor / scale)}
                     | {"floor_p": _permutation_p(real, floor, shuffles["floor"])}
-                    | {"rank_p": _share_as_large(apart, ks)}
+                    | {"rank_p": rank}
                     | counts
                 )
                 bar.update()
@@ -139,10 +148,11 @@ def associations(
     firsts, seconds = np.array(pairs).T
     correlations, differences = [], []
     for group in tqdm(_groups(described, cells), desc="comparing associations", unit="group"):
-        values, people, _ = _chosen(described, cells, group)
+        values, of, _ = _chosen(described, cells, group)
         tables = {side: values[side][names].to_numpy(dtype=float) for side in SIDES}
         found = {side: _spearman(table)[firsts, seconds] for side, table in tables.items()}
-        owners: dict[str, _Owners] = {"real": people["real"], "synthetic": np.arange(len(tables["synthetic"]))}
+        people = of["real"]["person"].to_numpy(dtype=str)
+        owners: dict[str, _Owners] = {"real": people, "synthetic": np.arange(len(tables["synthetic"]))}
         drawn = {
             side: [_spearman(tables[side][rows])[firsts, seconds] for rows in _resampled(owner, bootstrap)]
             for side, owner in owners.items()
@@ -165,34 +175,6 @@ def associations(
     return Associations(pd.DataFrame(correlations), pd.DataFrame(differences))
 
 
-def two_groups(
-    unseen: NDArray[np.str_], others: NDArray[np.str_], draws: int, rng: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Draws of two groups of real people, none in both: 1 for their cells, 0 for all others.
-
-    Args:
-        unseen: (N,), whose the unseen cells are.
-        others: (M,), whose the floor's cells are.
-        draws: Number of draws R.
-        rng: Source of the draws.
-
-    Returns:
-        Two arrays (R, N + M). A group has as many people as are unseen, or half of all people if these are fewer.
-
-    Raises:
-        UserError: there are fewer than four people.
-    """
-    names, index = np.unique(np.concatenate([unseen, others]), return_inverse=True)
-    if len(names) < 4:
-        raise UserError(
-            f"the real cells compared are of {len(names)} people, but groups of two people each need four; raise "
-            "validation.comparison.n or data_processing.split.test_fraction"
-        )
-    size = min(len(np.unique(unseen)), len(names) // 2)
-    order = rng.permuted(np.broadcast_to(np.arange(len(names)), (draws, len(names))), axis=1)
-    return (order < size)[:, index].astype(float), (order >= len(names) - size)[:, index].astype(float)
-
-
 def _groups(described: dict[str, pd.DataFrame], cells: dict[str, pd.DataFrame]) -> list[str]:
     """See `compared_groups`; refuses what cannot be compared."""
     classes = sorted({label for side in SIDES for label in cells[side]["label"]})
@@ -213,17 +195,15 @@ def _groups(described: dict[str, pd.DataFrame], cells: dict[str, pd.DataFrame]) 
 
 def _chosen(
     described: dict[str, pd.DataFrame], cells: dict[str, pd.DataFrame], group: str
-) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[np.str_]], dict[str, int]]:
-    """A group's descriptors and, of real cells, people on each side; and how many cells are left out."""
-    values, people, empty = {}, {}, {}
+) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame], dict[str, int]]:
+    """A group's descriptors and rows of the table on each side; and how many cells are left out."""
+    values, of, empty = {}, {}, {}
     for side in SIDES:
         member = (group == "all") | (cells[side]["label"] == group).to_numpy()
         nothing = described[side]["empty"].to_numpy(dtype=bool)
-        values[side] = described[side][member & ~nothing]
-        if side != "synthetic":
-            people[side] = cells[side].loc[member & ~nothing, "person"].to_numpy(dtype=str)
+        values[side], of[side] = described[side][member & ~nothing], cells[side][member & ~nothing]
         empty[side] = int((member & nothing).sum())
-    return values, people, empty
+    return values, of, empty
 
 
 def _shuffles(first: int, second: int, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -234,16 +214,11 @@ def _shuffles(first: int, second: int, rng: np.random.Generator) -> NDArray[np.b
 def _permutation_p(first: NDArray[np.float64], second: NDArray[np.float64], shuffles: NDArray[np.bool_]) -> float:
     pool = np.concatenate([first, second])
     observed = _statistic(first, second)
-    return _share_as_large(_ks(pool, shuffles, pool, ~shuffles), observed)
+    return rank_p(observed, _ks(pool, shuffles, pool, ~shuffles))
 
 
 def _statistic(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     return float(ks_2samp(first, second, method="asymp").statistic)  # the library's exact p is not needed
-
-
-def _share_as_large(drawn: NDArray[np.float64], observed: float) -> float:
-    """The observed value counts as one of the draws (Phipson & Smyth 2010), so that p is never 0."""
-    return float((1 + (drawn >= observed - 1e-12).sum()) / (1 + len(drawn)))
 
 
 def _ks(

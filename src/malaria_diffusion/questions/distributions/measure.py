@@ -27,7 +27,7 @@ from malaria_diffusion.statistics.permutation import (
     joined_bins,
     permutation_p,
     rank_p,
-    resplit_distances,
+    resplit_people,
 )
 
 CHANNELS = ("grey", "red", "green", "blue")
@@ -312,9 +312,12 @@ def results_table(
                 effects = effect_sizes(real, people, synthetic, parameters.confidence)
                 floor_people = of["floor"]["person"].to_numpy(dtype=str)
                 floor_effects = effect_sizes(real, people, floor, parameters.confidence, floor_people)
-                distances = resplit_distances(
-                    real, of["real"], floor, of["floor"], labels["synthetic"], parameters.permutations, rng
-                )
+                split = resplit_people(of["real"], of["floor"], labels["synthetic"], parameters.permutations, rng)
+                resplit_p = 1.0
+                if split is not None:
+                    pool = np.concatenate([real, floor])
+                    apart = cramers_v(split.unseen @ pool, split.rest @ pool)
+                    resplit_p = rank_p(found.cramers_v, apart)
                 number = len(np.unique(people))
                 rows.append(
                     {"variable": variable, "group": group}
@@ -325,7 +328,7 @@ def results_table(
                         "image_g_p": image_p[1],
                         "floor_image_chi2_p": floor_image_p[0],
                         "floor_image_g_p": floor_image_p[1],
-                        "resplit_p": 1.0 if distances is None else rank_p(found.cramers_v, distances),
+                        "resplit_p": resplit_p,
                         "margin": parameters.margin,
                         "verdict": alike(found.bins, number, effects.v_bound, parameters.margin),
                     }
