@@ -108,8 +108,8 @@ def constraint(share=0.04):
     return pd.DataFrame([{"violation": kind, "group": group} | row for kind in ("any", "hole") for group in GROUPS])
 
 
-def recognised(difference=0.0):
-    row = {"real": 0.93, "synthetic": 0.93 + difference, "difference": difference, "verdict": "cannot tell"}
+def recognised(difference=0.0, verdict="as real"):
+    row = {"real": 0.93, "synthetic": 0.93 + difference, "difference": difference, "verdict": verdict}
     return pd.DataFrame(
         [{"group": group} | row | {"low": difference - 0.1, "high": difference + 0.1} for group in GROUPS]
     )
@@ -511,9 +511,19 @@ def test_with_results_of_these_cells_no_command_is_shown(page):
         ("very similar", {"fidelity_metrics": fidelity(kernel=0.2)}, "refuted"),
         ("very similar", {"fidelity_metrics": fidelity(recall=-0.2)}, "refuted"),
         ("very similar", {"fidelity_metrics": fidelity(kernel=-0.2, recall=0.2)}, "confirmed"),
+        (
+            "very similar",
+            {"fidelity_metrics": fidelity().assign(difference_low=-0.01, difference_high=0.2)},
+            "not decided",
+        ),
+        (
+            "very similar",
+            {"fidelity_metrics": fidelity().assign(difference_low=-0.2, difference_high=0.01)},
+            "not decided",
+        ),
         ("very similar", {"fidelity_metrics": fidelity(recall=-0.2).replace("recall", "density")}, "not decided"),
         ("very similar", {"recognised": recognised(-0.2)}, "refuted"),
-        ("very similar", {"recognised": recognised(0.06)}, "confirmed"),
+        ("very similar", {"recognised": recognised(0.06, "cannot tell")}, "not decided"),
         ("very similar", {"descriptor_tests": descriptors(0.01)}, "not decided"),
         ("very similar", {"distribution_tests": distributions("not shown to be alike")}, "not decided"),
         ("denoise better", {}, "confirmed"),

@@ -65,7 +65,7 @@ DEFINITIONS = {
         "Keeps, loses, exaggerates",
         "The association of a factor with the positive class in synthetic cells beside that in real ones. Keeps: by "
         "the interval of the difference at least half of it, and at most half of it is added. Loses, exaggerates: "
-        "further off than groups of real people are. None shown: in real cells. Not decided: the interval settles "
+        "further off than groups of real people are. Else real cells show no association, or the interval settles "
         "nothing.",
     ),
 }

@@ -68,7 +68,7 @@ def levels(tests: pd.DataFrame) -> pd.DataFrame:
 
 RULES = {
     "Intensities": "confirmed if the grey, red, green and blue levels of all cells are alike (V's upper bound within "
-    "the margin); refuted if the resplit rank of any of them has q < 0.05.",
+    "the margin); refuted if any that is not has a resplit rank with q < 0.05.",
 }
 
 DEFINITIONS = {
