@@ -300,12 +300,26 @@ def test_contention_compares_what_it_has_measured(contention, tmp_path, monkeypa
 
 
 def test_coverage(tmp_path):
-    result = start("coverage", "--trials", 1, "--json", tmp_path / "coverage.json")
+    parts = ["classifier", "recognition", "kernel distance", "neighbour scores", "factors", "gain", "alike", "readers"]
+    result = start("coverage", "--trials", 1, "--only", *parts, "--json", tmp_path / "coverage.json")
     assert result.returncode == 0, result.stdout + result.stderr
     rows = pd.DataFrame(json.loads((tmp_path / "coverage.json").read_text())["rows"])
     assert rows[["holds", "says yes"]].stack().dropna().between(0, 1).all()
     assert {"accuracy", "ece", "kernel distance", "alike: perfect", "3 readers, bias 1.5"} <= set(rows["what"])
     assert set(rows["people"]) == {35, 15, 6}
+
+
+def test_a_generator_that_is_off_in_one_way_is_not_very_similar(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import coverage
+
+    monkeypatch.setattr(coverage, "CELLS", 150)
+    monkeypatch.setattr(coverage, "PEOPLE", (15,))
+    monkeypatch.setattr(coverage, "DIMENSIONS", 4)
+    found = pd.DataFrame(coverage.of_similarity(2, np.random.default_rng(0))).set_index("what")
+    assert found[["confirmed", "refuted"]].isin([0, 0.5, 1]).all(axis=None)
+    assert found.loc["very similar: all features off by 0.18 deviations", "confirmed"] == 0
+    assert found.loc["very similar: 5 of 100 not recognised", "confirmed"] == 0
 
 
 def test_gate(tmp_path):
