@@ -27,6 +27,7 @@ from malaria_diffusion.questions.acquisition.auc import Groups, auc_interval, sc
 from malaria_diffusion.questions.distributions.measure import CHANNELS, alike, effect_sizes
 from malaria_diffusion.questions.fidelity.measure import fidelity_table, kernel_distances, resampled
 from malaria_diffusion.questions.fidelity.question import judge_similarity
+from malaria_diffusion.questions.privacy.membership import rate_interval, true_positive_rate
 from malaria_diffusion.questions.recognition.measure import recognised_as_intended
 from malaria_diffusion.questions.utility.measure import crossed_interval
 from malaria_diffusion.statistics.bootstrap import Bootstrap, Interval
@@ -323,6 +324,27 @@ def of_readers(trials: int, rng: np.random.Generator) -> list[dict[str, Any]]:
     return rows
 
 
+def of_attack(trials: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """How often the interval of the true positives at 1 % false ones holds what they are on average.
+
+    Of 103 people with 7 non-members and 14 members each, as the NLM cells have; the truth is the mean over the trials.
+    """
+    rows = []
+    for told, of_person in itertools.product((0.5, 0.6), (0.0, 0.5)):
+        found = []
+        for _ in tqdm(range(trials), f"attack of AUC {told}"):
+            person, member = np.repeat(np.arange(103), 21), np.tile(np.arange(21) >= 7, 103)
+            loss = rng.normal(size=len(person)) - np.sqrt(2) * norm.ppf(told) * member
+            loss += of_person * rng.normal(size=103)[person]
+            around = rate_interval(loss, member, person.astype(str), 0.01, Bootstrap(300, 0.95, rng))
+            found.append((true_positive_rate(loss, member, 0.01)[0], *around))
+        value, low, high = np.array(found).T
+        row: dict[str, Any] = {"what": f"true positives, AUC {told}, people's deviation {of_person}", "people": 103}
+        truth = value.mean()
+        rows.append(row | {"truth": truth, "holds": np.mean((low <= truth) & (truth <= high))})
+    return rows
+
+
 PARTS: dict[str, Callable[[int, np.random.Generator], list[dict[str, Any]]]] = {
     "classifier": of_classifier,
     "recognition": of_recognition,
@@ -331,6 +353,7 @@ PARTS: dict[str, Callable[[int, np.random.Generator], list[dict[str, Any]]]] = {
     "factors": of_factors,
     "gain": of_gain,
     "alike": of_alike,
+    "attack": of_attack,
     "similarity": of_similarity,
     "readers": of_readers,
 }

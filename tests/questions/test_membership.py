@@ -24,10 +24,12 @@ from malaria_diffusion.questions.privacy.membership import (
     denoising_losses,
     difficulty,
     membership_attack,
+    rate_interval,
     standardised,
     stratified_auc,
     true_positive_rate,
 )
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 
 from ..toys import toy
 
@@ -135,7 +137,6 @@ def test_perfect_memory_is_told_with_certainty():
     result = attack(Memory(members_of(study)), study)
     assert result.summary["auc"] > 0.98
     assert result.summary["uncalibrated"]["auc"] > 0.98
-    assert (result.by_timestep["auc"] > 0.75).all()
     # memory of other cells tells nothing of these
     other = attack(Memory(members_of(toy_cells(3))), study)
     assert other.summary["low"] < 0.5 < other.summary["high"]
@@ -164,19 +165,20 @@ def test_the_interval_holds_one_half_where_nothing_is_remembered():
 def test_people_are_told_apart_by_cells_that_nothing_was_trained_on_too_if_theirs_are_alike():
     """A stain is a person's: whoever remembers some of their cells knows the others better."""
     study = toy_cells(5, number=120, people=15)
-    rows = attack(Memory(members_of(study)), study).by_person.set_index("cells")
+    found = attack(Memory(members_of(study)), study).summary["by_person"]
+    rows = pd.DataFrame(found["rows"]).set_index("cells")
     assert rows.loc["trained on", "auc"] > 0.9
     assert rows.loc["trained on", "p_value"] < 0.001
     assert 0.6 < rows.loc["never trained on", "auc"] < rows.loc["trained on", "auc"]
     assert rows["training_people"].tolist() == [15, 15]
     assert rows["other_people"].tolist() == [12, 12]
-    assert attack(Memory(members_of(study)), study).summary["by_person"]["verdict"] == "people are told apart"
+    assert found["verdict"] == "people are told apart"
 
 
 def test_of_people_nobody_was_trained_on_the_p_values_are_uniform():
     network = Memory(members_of(toy_cells(6)))
-    found = [attack(network, toy_cells(seed, number=60, people=15)).by_person for seed in range(200, 230)]
-    for _, rows in pd.concat(found).groupby("cells"):
+    found = [attack(network, toy_cells(seed, number=60, people=15)).summary for seed in range(200, 230)]
+    for _, rows in pd.concat(pd.DataFrame(of["by_person"]["rows"]) for of in found).groupby("cells"):
         assert stats.kstest(rows["p_value"], "uniform").pvalue > 0.001
         assert (rows["low"] <= 0.5).sum() >= stats.binom.ppf(0.001, len(rows), 0.95)
 
@@ -215,6 +217,25 @@ def test_the_rate_is_that_of_scikit_learn():
     tpr, fpr = true_positive_rate(loss, is_member)
     assert tpr == pytest.approx(curve[1][curve[0] <= 0.01].max())
     assert fpr == pytest.approx(curve[0][curve[0] <= 0.01].max())
+
+
+def test_a_rate_with_weights_is_that_of_repeated_cells():
+    rng = np.random.default_rng(2)
+    loss, is_member, times = rng.normal(size=300), rng.random(300) < 0.5, rng.integers(0, 4, 300)
+    found = true_positive_rate(loss, is_member, 0.1, times.astype(float))
+    assert found == pytest.approx(true_positive_rate(loss.repeat(times), is_member.repeat(times), 0.1))
+
+
+def test_the_interval_of_a_rate_is_over_people():
+    """Cells of a person are alike: forty people with ten cells each tell less than four hundred with one."""
+    rng = np.random.default_rng(3)
+    person, is_member = np.arange(40).repeat(10), np.tile([True, False], 200)
+    loss = 2 * rng.normal(size=40)[person] + 0.1 * rng.normal(size=400) - is_member
+    widths = [
+        np.diff(rate_interval(loss, is_member, of.astype(str), 0.1, Bootstrap(300, 0.95, np.random.default_rng(0))))[0]
+        for of in (person, np.arange(400))
+    ]
+    assert widths[0] > 1.5 * widths[1]
 
 
 def test_hard_images_are_expected_to_cost_more():

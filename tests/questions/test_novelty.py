@@ -153,7 +153,7 @@ def test_planted_copies_of_phantom_cells_are_caught(phantom):
     assert (caught[["exact", "turned or mirrored", "JPEG"]] == 1).all()
     assert caught["shifted by 1 px"] > 0.8
     assert (caught[["enlarged by 6 %", "turned by 15 degrees"]] > 0.5).all()
-    power = result.power[result.power["space"] == "any"].set_index("kind")
+    power = pd.DataFrame(row for row in result.summary["power"] if row["space"] == "any").set_index("kind")
     assert list(power.index) == [*PLANTED, "all"]
     assert power.loc["all", "planted"] == power.loc[list(COPIES), "planted"].sum() == 8
     assert (power.loc[list(NEAR_COPIES), "planted"] == 2).all()

@@ -44,40 +44,18 @@ DRAWS = 20
 CLOSEST = 10
 FEWEST_UNSEEN = 20
 
-DEFINITIONS = {
-    "share": "share of synthetic cells that are nearer to a member than to any non-member, among as many of each from "
-    "the same people and classes (ties half, mean over 20 sets of members); 0.5 is chance",
-    "low, high": "of share: bootstrap interval, people resampled; of copies and of the copies caught: Clopper-Pearson",
-    "distance_ratio": "mean distance to the nearest member over mean distance to the nearest non-member, same sets",
-    "distance": "root mean square difference in grey levels (pixels) or in a feature, the synthetic cell turned, "
-    "mirrored and, in pixels, shifted by one pixel at most, so that it fits best; of the closest pairs, to the member "
-    "that stands out most by one of the three ratios, which need not be the nearest in grey levels",
-    "relative_distance": "distance to the nearest of all members over the mean distance to the nine next nearest; in "
-    "pixels the least of three such ratios: of grey levels, of grey levels whitened by members, and of spectra of "
-    "rings about the middle, likewise whitened, which do not feel turns and shifts",
-    "copy": "relative distance below the threshold in some space",
-    "threshold": "relative distance below which non-members lie at the stated rate",
-    "false_alarm_rate": "share of new real cells of the same people that would be called copies; of both spaces "
-    "together at most",
-    "p_value": "chance of as many false alarms (beta-binomial, as the threshold is itself estimated; Bonferroni's "
-    "correction for several spaces)",
-    "caught": "of members planted among the synthetic cells, exact or turned, mirrored, shifted by a pixel or stored "
-    "as JPEG, those called copies; near copies are counted by kind",
-}
-
 
 class PrivacyAudit(NamedTuple):
     """What the audit found.
 
     Attributes:
-        summary: Ready for JSON: testable, reason (if not), the numbers of cells, and comparison, copies and power as
-            lists of records.
+        summary: Ready for JSON: testable, reason (if not), the numbers of cells, and as lists of records comparison,
+            copies, and power: for each space, and "any", and kind of planted copy, and "all" of `COPIES`, planted,
+            caught, recall, low, high.
         comparison: One row a space and group ("all", then each class of the synthetic cells): n, share, low, high,
             distance_ratio, verdict.
         copies: One row a space, and "any": n, flagged, share, low, high, threshold (1 for "any"), calibration_cells,
             false_alarm_rate, expected_false_alarms, p_value, verdict.
-        power: One row a space, and "any", and kind of planted copy, and "all" of `COPIES`: planted, caught, recall,
-            low, high.
         closest: For each space the ten pairs with the smallest relative distance: rank, synthetic (position), label,
             member (index of its row), person, distance, relative_distance, transform (index in `TRANSFORMS`, of the
             synthetic cell), shift (rows and columns), copy.
@@ -85,13 +63,12 @@ class PrivacyAudit(NamedTuple):
             (means over the sets), distance and relative_distance to the nearest of all members, copy.
         calibration: For each space and non-member its relative_distance.
 
-    Without cells to test against, comparison, copies, power, distances and calibration have no rows.
+    Without cells to test against, comparison, copies, distances and calibration have no rows, and power is empty.
     """
 
     summary: dict[str, Any]
     comparison: pd.DataFrame
     copies: pd.DataFrame
-    power: pd.DataFrame
     closest: pd.DataFrame
     distances: pd.DataFrame
     calibration: pd.DataFrame
@@ -188,7 +165,7 @@ def privacy_audit(
     }
     table = pd.concat(closest, ignore_index=True)
     rows = [pd.concat(parts, ignore_index=True) if parts else pd.DataFrame() for parts in (distances, calibration)]
-    return PrivacyAudit(summary, pd.DataFrame(comparison), pd.DataFrame(copies), pd.DataFrame(power), table, *rows)
+    return PrivacyAudit(summary, pd.DataFrame(comparison), pd.DataFrame(copies), table, *rows)
 
 
 def matched_draws(

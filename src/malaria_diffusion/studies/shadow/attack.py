@@ -17,11 +17,14 @@ from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.questions.privacy.membership import (
     FEWEST,
     FEWEST_FALSE,
+    RESAMPLES,
     difficulty,
+    rate_interval,
     standardised,
     stratified_auc,
     true_positive_rate,
 )
+from malaria_diffusion.statistics.bootstrap import Bootstrap
 from malaria_diffusion.statistics.jackknife import Jackknife
 from malaria_diffusion.studies.shadow.design import Design
 
@@ -172,28 +175,23 @@ def _measured(
     def aucs(kept: NDArray[np.bool_]) -> list[float]:
         return [stratified_auc(-one.scores[kind][kept], one.member[kept], stratum[kept]) for one in attacked]
 
-    def measure(weights: NDArray[np.float64]) -> dict[str, float]:
-        kept = weights > 0
-        members, scores = _together(attacked, kind, kept)
-        found = {f"tpr at {rate:g}": true_positive_rate(-scores, members, rate)[0] for rate in rates}
-        return {"auc": float(np.mean(aucs(kept)))} | found
-
+    jackknife = Jackknife(lambda weights: {"auc": float(np.mean(aucs(weights > 0)))}, people, confidence)
     everyone = np.ones(len(people), dtype=bool)
-    each = np.array(aucs(everyone))
-    jackknife = Jackknife(measure, people, confidence)
-    intervals = {
-        name: {"value": value} | jackknife.share(name, everyone)._asdict() for name, value in jackknife.values.items()
-    }
-    return intervals, each
+    found = {"auc": {"value": jackknife.values["auc"]} | jackknife.share("auc", everyone)._asdict()}
+    members, scores = _together(attacked, kind)
+    bootstrap = Bootstrap(RESAMPLES, confidence, np.random.default_rng(0))
+    for rate in rates:
+        interval = rate_interval(-scores, members, np.tile(people, len(attacked)), rate, bootstrap)
+        value = true_positive_rate(-scores, members, rate)[0]
+        found[f"tpr at {rate:g}"] = {"value": value} | interval._asdict()
+    return found, np.array(aucs(everyone))
 
 
-def _together(
-    attacked: list[Target], kind: str, kept: NDArray[np.bool_] | slice = slice(None)
-) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def _together(attacked: list[Target], kind: str) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Members and scores of all targets' cells, one target after the other."""
     return (
-        np.concatenate([target.member[kept] for target in attacked]),
-        np.concatenate([target.scores[kind][kept] for target in attacked]),
+        np.concatenate([target.member for target in attacked]),
+        np.concatenate([target.scores[kind] for target in attacked]),
     )
 
 
