@@ -291,6 +291,14 @@ def test_an_optimal_fit_is_refuted_by_either_curve_and_never_confirmed(training,
     assert why in judged.why
 
 
+def test_a_flat_noisy_curve_is_not_called_overfitted():
+    rng = np.random.default_rng(0)
+    for epochs in (8, 100):
+        falling = np.linspace(0.5, 0.48, epochs)
+        said = [judge_fit(fit_of(curves(falling, 0.2 * (1 + 0.03 * rng.normal(size=epochs))))) for _ in range(200)]
+        assert np.mean([judged.verdict is Verdict.REFUTED for judged in said]) <= 0.05
+
+
 def summary_of(results):
     return {
         "dataset": results.dataset,

@@ -221,6 +221,15 @@ def test_real_cells_are_resampled_by_person():
     assert widths[1] > 2 * widths[0]
 
 
+def test_one_person_alone_has_no_interval():
+    rng = np.random.default_rng(11)
+    inside, masks = marked(rng, 10)
+    trained = np.abs(rng.normal(size=masks.shape)) + masks
+    found = ratios(explained(rng, trained, masks, inside, np.array(["p"] * 10)))
+    assert found["ratio"].notna().all()
+    assert found[["low", "high"]].isna().all(axis=None)
+
+
 def test_real_less_synthetic_finds_what_was_planted():
     rng = np.random.default_rng(10)
     sides = {}

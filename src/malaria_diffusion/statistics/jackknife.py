@@ -116,7 +116,8 @@ def half_width(parts: Iterable[tuple[float, float]], confidence: float) -> float
 
 
 def share_interval(value: float, reach: float, people: float, confidence: float) -> Interval:
-    """Of a share, on the logit scale; of all or none, as of a binomial share (Clopper & Pearson 1934).
+    """Of a share, on the logit scale; of all or none, or where people do not differ, as of a binomial share (Clopper &
+    Pearson 1934).
 
     Args:
         value: The share.
@@ -124,7 +125,7 @@ def share_interval(value: float, reach: float, people: float, confidence: float)
         people: Independent ones who tell as much, see `effective_number`.
         confidence: Of the interval.
     """
-    if not 0 < value < 1:
+    if not 0 < value < 1 or reach < 1e-12:
         number = max(1, round(people))
         exact = binomtest(round(value * number), number).proportion_ci(confidence)
         return Interval(float(exact.low), float(exact.high))

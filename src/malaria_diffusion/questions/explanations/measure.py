@@ -254,8 +254,8 @@ def results_table(sides: dict[str, ExplainedCells], bootstrap: Bootstrap) -> pd.
     Returns:
         One row for each side, class and network with any cell left: side, label, network ("trained" or "random"),
         cells (those in the ratio), units (people or images), without_mask, without_attribution, mask_share, ratio, low
-        and high. Then the rows of side "real - synthetic": mask_share and ratio are differences, counts are sums. No
-        row at all if no cell has both a mask and positive attribution.
+        and high (NaN where there is one unit alone). Then the rows of side "real - synthetic": mask_share and ratio are
+        differences, counts are sums. No row at all if no cell has both a mask and positive attribution.
     """
     rows, drawn = [], {}
     for side, explained in sides.items():
@@ -272,7 +272,8 @@ def results_table(sides: dict[str, ExplainedCells], bootstrap: Bootstrap) -> pd.
                 of_unit = np.zeros((len(units), 2))
                 np.add.at(of_unit, owner, shares)
                 times = bootstrap.counts(len(units))
-                drawn[side, label, network] = _ratio(times @ of_unit)
+                # one alone, however often it is drawn, tells nothing of others
+                drawn[side, label, network] = _ratio(times @ of_unit) if len(units) > 1 else np.full(len(times), np.nan)
                 rows.append(
                     {
                         "side": side,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,8 +29,8 @@ def headlines(results: Results) -> dict[str, Headline]:
     line = {
         "what": what,
         "value": row["ratio"],
-        "low": row["low"],
-        "high": row["high"],
+        "low": row["low"] if math.isfinite(row["low"]) else None,
+        "high": row["high"] if math.isfinite(row["high"]) else None,
         "floor": chance["ratio"],
         "rests_on": f"{row['cells']} cells of {row['units']} people",
     }
