@@ -4,9 +4,11 @@ import errno
 
 import pytest
 from click import ClickException
+from click.testing import CliRunner
 from kedro.io import DatasetError
 from mlflow.exceptions import MlflowException
 
+from malaria_diffusion import cli
 from malaria_diffusion.errors import Remedy, UserError
 from malaria_diffusion.sentences import sentence, without_traceback
 
@@ -46,3 +48,26 @@ def test_faults_of_the_project_keep_their_traceback(error):
     assert sentence(error) is None
     with pytest.raises(type(error)), without_traceback():
         raise error
+
+
+@pytest.mark.parametrize(
+    ("given", "advised"), [((), ""), (("--env", "nlm"), "--env nlm "), (("-e", "a b"), "--env 'a b' ")]
+)
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (UserError("not there; train one", Remedy.TRAINING), "train one: `kedro run {}--pipeline diffusion`"),
+        (
+            UserError("run `kedro run --tags a`, or `kedro run --tags b`"),
+            "`kedro run {0}--tags a`, or `kedro run {0}--tags b`",
+        ),
+    ],
+)
+def test_what_is_advised_to_run_is_of_the_environment_of_the_command(error, said, given, advised, monkeypatch):
+    def run(**asked):
+        with without_traceback():
+            raise error
+
+    monkeypatch.setattr(cli, "refuse_unknown_names", lambda asked: None)
+    monkeypatch.setattr(cli.run, "callback", run)
+    assert said.format(advised) in CliRunner().invoke(cli.run, given).output

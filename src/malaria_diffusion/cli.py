@@ -1,6 +1,7 @@
 """`kedro run` of this project: as Kedro's, but values after `--params` are taken as they were written.
 
-And a pipeline, tag or node that there is none of is told in one sentence, where Kedro's comes after a traceback.
+And a pipeline, tag or node that there is none of is told in one sentence, where Kedro's comes after a traceback; and
+what a message advises to run is of the same environment.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from kedro.framework.project import pipelines
 from kedro.pipeline import Pipeline
 
 from malaria_diffusion.config import parse_parameters
+from malaria_diffusion.sentences import in_environment
 
 
 def split_params(context: click.Context, option: click.Parameter, value: Any) -> dict[str, Any]:
@@ -64,7 +66,11 @@ class _Run(click.Command):
 
     def invoke(self, context: click.Context) -> Any:
         refuse_unknown_names(context.params)
-        return super().invoke(context)
+        try:
+            return super().invoke(context)
+        except click.ClickException as error:
+            error.message = in_environment(error.message, context.params["env"])
+            raise
 
 
 # what Kedro looks for in this file: a group whose commands come before its own, and the command of the package

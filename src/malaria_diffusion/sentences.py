@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -50,6 +51,11 @@ def sentence(error: BaseException) -> str | None:
         place = getattr(error, "filename", None) or "a file of this run"
         return f"{place}: could not be used, found {os.strerror(number)!r}; {REMEDIES[number]}, {again}"
     return None
+
+
+def in_environment(message: str, env: str | None) -> str:
+    """The message, in which every `kedro run` that is advised is of the environment of the command it answers."""
+    return message.replace("`kedro run", f"`kedro run --env {shlex.quote(env)}") if env else message
 
 
 @contextmanager

@@ -105,9 +105,10 @@ class PreflightHooks:
                 continue
             place = catalog[name]._describe().get("filepath", name)
             if name == "raw_cells":
+                drawn = catalog["phantom_cells"]._describe()["filepath"] == place
                 raise click.ClickException(
-                    f"raw_cells: nothing at {place}; give a zip or folder of class folders with --params "
-                    "raw_cells=PATH, or draw the phantom cells with `kedro run --pipeline phantom`"
+                    f"raw_cells: nothing at {place}; give a zip or folder of class folders with --params raw_cells=PATH"
+                    + (", or draw the phantom cells with `kedro run --pipeline phantom`" if drawn else "")
                 )
             maker = next((flow for flow in MAKERS if name in pipelines[flow].all_outputs()), None)
             todo = f"run `kedro run --pipeline {maker}` first" if maker else "it must be there before the run"
