@@ -9,7 +9,9 @@ from huggingface_hub import ModelCard
 
 from malaria_diffusion.cards import CITATION, LICENSE
 from malaria_diffusion.diffusion.card import model_card
+from malaria_diffusion.diffusion.config import ScheduleKind
 from malaria_diffusion.diffusion.model import DiffusionModel
+from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
 
 from ..projects import ROOT
 
@@ -74,6 +76,20 @@ def test_the_examples_run_in_the_folder_of_the_model(folder, card, monkeypatch):
     names = {}
     for example, check in zip(examples, checks, strict=True):
         exec(f"{example}\n{check}", names)
+
+
+def test_the_loop_with_diffusers_alone_runs_where_the_first_timestep_occurs_twice(model, tmp_path, monkeypatch):
+    process = model.lineage.process.model_copy(update={"timesteps": 10, "schedule": ScheduleKind.COSINE})
+    lineage = model.lineage.model_copy(update={"process": process})
+    DiffusionModel(model.network, GaussianDiffusion.from_parameters(process), lineage).save(tmp_path)
+    loop = re.findall(r"```python\n(.*?)```", (tmp_path / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(loop, names)
+    first, second = names["scheduler"].timesteps[:2]
+    assert first == second
+    assert names["images"].shape == (2, 3, 8, 8)
+    assert names["images"].isfinite().all()
 
 
 def test_the_card_may_be_changed_and_left_out(model, tmp_path):
