@@ -1,6 +1,7 @@
 """What is published beside the code is all there, and says the code's version."""
 
 import re
+import subprocess
 import tomllib
 
 import pytest
@@ -32,3 +33,11 @@ def test_what_lies_beside_the_code_is_shipped():
     beside = {path for path in package.rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}}
     assert package / "py.typed" in beside  # or the types are nothing to whoever imports the package
     assert shipped == beside
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no clone")
+def test_git_changes_no_file_of_a_model_on_checkout():
+    files = [str(path.relative_to(ROOT)) for path in (ROOT / "models").rglob("*") if path.is_file()]
+    command = ["git", "check-attr", "text", "--", *files]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said == [f"{file}: text: unset" for file in files]

@@ -1,5 +1,6 @@
 """The report on small made-up results: what it says, what it leaves out, and what its verdicts are."""
 
+import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -21,6 +22,7 @@ from malaria_diffusion.report.claims import paper_claims
 from malaria_diffusion.report.contents import definitions
 from malaria_diffusion.report.sections.steps.question import STEP_CLAIMS
 from malaria_diffusion.statistics.config import ComparisonParameters
+from malaria_diffusion.study import validation
 
 from .toys import toy
 
@@ -636,3 +638,10 @@ def test_a_bound_of_another_model_or_epoch_is_refused(other):
     results = made(variational_bound=made()["variational_bound"] | lineage | other)
     with pytest.raises(LineageError, match=rf"{next(iter(other.values()))}.*5dd4af9e.*measure it again"):
         summary.summary_of(results, replace(synthetic, lineage=lineage), ClassifierParameters(), ComparisonParameters())
+
+
+def test_a_report_is_kept_whatever_the_encoding_of_the_system(tmp_path, monkeypatch):
+    monkeypatch.setattr(io, "text_encoding", lambda encoding, *_: encoding or "ascii")
+    monkeypatch.setattr(validation, "render_report", lambda *_: "Pietro Liò")
+    written = validation.Validation(made(), {}, {}).report(tmp_path / "report.html")
+    assert written.read_text(encoding="utf-8") == "Pietro Liò"

@@ -1,5 +1,6 @@
 """A key is written once."""
 
+import io
 import json
 
 import pytest
@@ -24,6 +25,13 @@ def test_a_key_is_kept_and_another_is_never_written_over_it(tmp_path):
         entry.save(KEY.model_copy(update={"seed": 78}))
     assert isinstance(raised.value.__cause__, UserError)
     assert entry.load() == KEY
+
+
+def test_a_key_is_kept_whatever_the_encoding_of_the_system(tmp_path, monkeypatch):
+    monkeypatch.setattr(io, "text_encoding", lambda encoding, *_: encoding or "ascii")
+    entry = SealedKey(filepath=str(tmp_path / "key.json"))
+    entry.save(named := KEY.model_copy(update={"classes": ["infectée"]}))
+    assert entry.load() == named
 
 
 def test_a_damaged_key_is_named(tmp_path):

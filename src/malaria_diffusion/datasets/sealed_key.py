@@ -46,7 +46,7 @@ class SealedKey(AbstractDataset[Key, Key]):
                 "`kedro run --pipeline reader_study --tags score`, or move the folder elsewhere before making another"
             )
         with whole(self._filepath) as beside:
-            beside.write_text(data.model_dump_json(indent=1))
+            beside.write_text(data.model_dump_json(indent=1), encoding="utf-8")
 
     def preview(self) -> JSONPreview:
         """All but the cells."""

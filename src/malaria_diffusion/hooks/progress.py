@@ -48,7 +48,7 @@ class ProgressHooks:
         """Take the project's logging.yml, too, where Kedro looked for it in another folder; note MLflow's address."""
         file = Path(context.config_loader.conf_source) / "logging.yml"
         if "KEDRO_LOGGING_CONFIG" not in os.environ and Path.cwd() != context.project_path and file.is_file():
-            configure_logging(yaml.safe_load(file.read_text()))
+            configure_logging(yaml.safe_load(file.read_text(encoding="utf-8")))
         ui = UiOptions(**context.config_loader["mlflow"].get("ui", {}))
         self._ui = f"http://{ui.host}:{ui.port}"
 

@@ -80,7 +80,7 @@ class Validation:
         page = render_report(self.summary, self.results, {name: _png(found) for name, found in self.figures.items()})
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole(path) as beside:
-            beside.write_text(page)
+            beside.write_text(page, encoding="utf-8")
         return path
 
 
