@@ -14,6 +14,7 @@ from malaria_diffusion.cells.fingerprint import fingerprint_cells, fingerprint_n
 from malaria_diffusion.cells.split import training_cells_fingerprint
 from malaria_diffusion.datasets import cells as entries
 from malaria_diffusion.datasets.cells import PackedCells, SyntheticCells
+from malaria_diffusion.datasets.model import ModelDataset
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.hooks.lineage import LineageHooks
 from malaria_diffusion.pipeline_registry import register_pipelines
@@ -109,8 +110,26 @@ def test_there_are_such_nodes():
 def test_cells_that_the_model_has_not_trained_on_pass_no_door(catalog, name, change):
     table = TABLE.assign(split=TABLE["split"].to_numpy()[::-1]) if change == "split" else TABLE
     catalog["cells"].save(packed(int(change == "pixels"), table))
-    with pytest.raises(UserError, match="model m trained on other cells"):
+    with pytest.raises(UserError, match=r"model m( of the synthetic cells)? trained on other cells"):
         enter(catalog, name)
+
+
+@pytest.mark.parametrize(
+    ("model", "todo"), [(None, "sample .* --tags sample`"), (0, "sample .* --tags sample`"), (1, "train .* diffusion`")]
+)
+def test_synthetic_cells_of_other_cells_are_sampled_anew_if_the_model_at_hand_can(catalog, tmp_path, model, todo):
+    """Which trained on the current cells (0), or on others, too (1)."""
+    lineage = catalog["ddpm"].load()
+    catalog["ddpm"] = ModelDataset(filepath=str(tmp_path / "ddpm"))
+    if model is not None:
+        (tmp_path / "ddpm").mkdir()
+        known = lineage | {"cells_fingerprint": packed(model).fingerprint}
+        (tmp_path / "ddpm/lineage.json").write_text(json.dumps(known))
+    made = catalog["synthetic_cells"].load()
+    other = lineage | {"cells_fingerprint": packed(1).fingerprint}
+    catalog["synthetic_cells"].save(Cells.of_model(made.pixels, made.table, other))
+    with pytest.raises(ClickException, match=f"or {todo}$"):
+        LineageHooks().before_pipeline_run(FLOWS["reader_study"], catalog)
 
 
 @pytest.mark.parametrize("name", SAMPLING)

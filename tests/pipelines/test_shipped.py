@@ -25,15 +25,19 @@ def project(tmp_path_factory):
 
 
 def test_sampling_needs_no_training(project):
-    table = pd.read_parquet(project.folder / "data/07_model_output/synthetic_table.parquet")
+    table = pd.read_parquet(project.folder / "data/07_model_output/nlm/synthetic_table.parquet")
     lineage = json.loads((SHIPPED / "lineage.json").read_text())
     assert set(table["model_identity"]) == {lineage["identity"]}
     assert table["label"].value_counts().to_dict() == {"Parasitized": 6, "Uninfected": 6}
     assert not lineage["phantom"]
 
 
+def test_they_lie_apart_from_those_of_phantom_cells(project):
+    assert {path.name for path in (project.folder / "data/07_model_output").iterdir()} <= {"nlm", ".gitkeep"}
+
+
 def test_its_cells_lie_on_black_and_are_of_the_colour_of_stained_blood(project):
-    cells = np.load(project.folder / "data/07_model_output/synthetic_cells.npy").astype(int)
+    cells = np.load(project.folder / "data/07_model_output/nlm/synthetic_cells.npy").astype(int)
     assert cells.shape == (12, 3, 64, 64)
     assert np.median(cells[:, :, [0, 0, -1, -1], [0, -1, 0, -1]]) < 30  # the corners
     red, green, blue = cells[:, :, 24:40, 24:40].mean(axis=(0, 2, 3))

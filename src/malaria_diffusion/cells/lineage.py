@@ -17,7 +17,9 @@ class LineageError(UserError):
     """Artefacts of different runs met."""
 
 
-def refuse_other_cells(lineage: dict[str, Any], cells_fingerprint: str, cell_table: pd.DataFrame) -> None:
+def refuse_other_cells(
+    lineage: dict[str, Any], cells_fingerprint: str, cell_table: pd.DataFrame, synthetic: bool = False
+) -> None:
     """Make sure that a model trained on the training cells of the current split and on no others.
 
     So no cell and no person that validates or tests has trained it, and its members are who they are said to be.
@@ -26,6 +28,7 @@ def refuse_other_cells(lineage: dict[str, Any], cells_fingerprint: str, cell_tab
         lineage: Of the model, see `diffusion.model.Lineage`.
         cells_fingerprint: Of the packed cells, see `cells.fingerprint`.
         cell_table: Their table.
+        synthetic: Whether the lineage is that of synthetic cells, of which another model can make others.
 
     Raises:
         LineageError: naming what was found and what to do.
@@ -36,10 +39,12 @@ def refuse_other_cells(lineage: dict[str, Any], cells_fingerprint: str, cell_tab
     held_out = cell_table[cell_table["split"] != "train"]
     known = set(short_hashes(held_out)) & set(lineage["training_cells"])
     leak = f", among them {len(known)} of the {len(held_out)} that now validate or test" if known else ""
+    whose = " of the synthetic cells" if synthetic else ""
+    todo = "sample with a model of the current ones first" if synthetic else "train on the current ones first"
     raise LineageError(
-        f"model {lineage['identity']} trained on other cells than the training cells of cells and cell_table{leak}: "
-        "pack and split as it was when it trained, or train on the current ones first",
-        Remedy.TRAINING,
+        f"model {lineage['identity']}{whose} trained on other cells than the training cells of cells and cell_table"
+        f"{leak}: pack and split as it was when it trained, or {todo}",
+        Remedy.SAMPLING if synthetic else Remedy.TRAINING,
     )
 
 

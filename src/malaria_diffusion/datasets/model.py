@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from kedro.io import AbstractDataset
+from kedro.io import AbstractDataset, DatasetError
 
 from malaria_diffusion.datasets.finished import CACHE, FinishedPath
 from malaria_diffusion.diffusion.model import DiffusionModel
@@ -52,10 +52,10 @@ class ModelDataset(AbstractDataset[DiffusionModel, DiffusionModel]):
         return self._shipped if self.is_shipped and self._shipped else self._folder.load()
 
     def lineage(self) -> dict[str, Any] | None:
-        """Of the model, without reading it; None of a folder without, of which `load` says more."""
+        """Of the model, without reading it; None where there is none, of which `load` says more."""
         try:
             found: dict[str, Any] = json.loads((self.path / "lineage.json").read_text())
-        except (OSError, ValueError):
+        except (OSError, ValueError, DatasetError):
             return None
         return found
 

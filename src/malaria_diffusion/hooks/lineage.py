@@ -10,7 +10,7 @@ from kedro.pipeline import Pipeline
 
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.cells.fingerprint import fingerprint_json
-from malaria_diffusion.cells.lineage import refuse_other_cells, refuse_other_summary, refuse_other_weights
+from malaria_diffusion.cells.lineage import LineageError, refuse_other_cells, refuse_other_summary, refuse_other_weights
 from malaria_diffusion.datasets.model import ModelDataset
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.sentences import without_traceback
@@ -38,7 +38,11 @@ class LineageHooks:
             if MODEL in pipeline.inputs():
                 entry: Any = catalog[MODEL]
                 given[MODEL] = entry.lineage()
-            self._check(given)
+            try:
+                self._check(given)
+            except LineageError:
+                self._check({CELLS: given.get(CELLS), MODEL: _model_at_hand(catalog)})  # if it is no better, train
+                raise
             if SUMMARY in pipeline.inputs():
                 self._refuse_other_summary(pipeline, catalog)
 
@@ -53,8 +57,8 @@ class LineageHooks:
         lineages = {name: _lineage(given[name]) for name in (MODEL, SYNTHETIC, PLAN) if given.get(name) is not None}
         if (cells := given.get(CELLS)) is not None:
             self._refuse_changed(cells)
-            for lineage in lineages.values():
-                refuse_other_cells(lineage, cells.fingerprint, cells.table)
+            for name, lineage in lineages.items():
+                refuse_other_cells(lineage, cells.fingerprint, cells.table, synthetic=name == SYNTHETIC)
         if MODEL in lineages and SYNTHETIC in lineages:
             refuse_other_weights(lineages[MODEL], lineages[SYNTHETIC])
 
@@ -62,8 +66,7 @@ class LineageHooks:
         """Make sure that what is judged or put on a card is of the model at hand, if there is one."""
         if GATE in pipeline.inputs() and catalog.load(GATE).summaries is not None:
             return  # which names the runs it judges
-        summary, entry = catalog[SUMMARY].load(), catalog[MODEL]
-        model = entry.lineage() if isinstance(entry, ModelDataset) else None
+        summary, model = catalog[SUMMARY].load(), _model_at_hand(catalog)
         if summary is not None and model is not None:
             refuse_other_summary(model, summary)
 
@@ -74,6 +77,12 @@ class LineageHooks:
         if (self._first or now) != now:
             raise UserError("cells and cell_table were packed or split anew while this run was at work: run it again")
         self._first = now
+
+
+def _model_at_hand(catalog: DataCatalog) -> dict[str, Any] | None:
+    """The lineage of the model that a run would sample from; None if there is none."""
+    entry = catalog[MODEL]
+    return entry.lineage() if isinstance(entry, ModelDataset) else None
 
 
 def _lineage(given: Any) -> dict[str, Any]:
