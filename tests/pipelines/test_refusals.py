@@ -32,6 +32,7 @@ def project(tmp_path_factory):
         ("validation.classifier.weights=nowhere.pt", ["nowhere.pt", "validation.classifier.weights"]),
         ("validation.fidelity.inception_weights=nowhere.pth", ["nowhere.pth", "no such file", "curl -LO"]),
         ("diffusion.sampling.count.Parasitized=5", ["compares every class"]),
+        ("diffusion.sampling.count=4", ["diffusion.sampling.count is 4", "at least 5 cells of each"]),
         ("raw_cells=nowhere.zip", ["raw_cells", "nowhere.zip", "--params raw_cells=PATH"]),
     ],
 )

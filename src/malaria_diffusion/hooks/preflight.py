@@ -24,6 +24,7 @@ from malaria_diffusion.datasets.if_present import IfPresent
 from malaria_diffusion.datasets.model import ModelDataset
 from malaria_diffusion.datasets.store import check_package, check_store
 from malaria_diffusion.sentences import sentence, without_traceback
+from malaria_diffusion.statistics.comparison import FEWEST_OF_A_CLASS
 
 logger = logging.getLogger(__name__)
 
@@ -115,17 +116,18 @@ class PreflightHooks:
             raise click.ClickException(f"{name} is missing ({place}): {todo}")
 
     def _refuse_one_sided_sampling(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        if {"params:diffusion.sampling", "params:validation.comparison"} <= pipeline.inputs():
+        if "params:validation.comparison" in pipeline.inputs() and "synthetic_cells" in pipeline.all_outputs():
             count = catalog.load("params:diffusion.sampling").count
+            counts = count if isinstance(count, dict) else {"each": count}
             packed: Any = catalog["cells"]
-            if isinstance(count, dict) and (
-                len(count) < 2
-                or 0 in count.values()
-                or ("cells" in pipeline.inputs() and set(packed.facts()["classes"]) - count.keys())
+            if min(counts.values()) < FEWEST_OF_A_CLASS or (
+                isinstance(count, dict)
+                and (len(count) < 2 or ("cells" in pipeline.inputs() and set(packed.facts()["classes"]) - count.keys()))
             ):
                 raise click.ClickException(
-                    f"diffusion.sampling.count is {count}, but the validation in the same run compares every class: "
-                    "give one number for all, or sample with `kedro run --pipeline diffusion --tags sample`"
+                    f"diffusion.sampling.count is {count}, but the validation in the same run compares every class, "
+                    f"at least {FEWEST_OF_A_CLASS} cells of each: give one such number for all, or sample with "
+                    "`kedro run --pipeline diffusion --tags sample`"
                 )
 
     def _refuse_to_overwrite(self, pipeline: Pipeline, catalog: DataCatalog) -> None:

@@ -13,6 +13,7 @@ from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.errors import UserError
 
 MOST_CLASSES = 10  # that are compared, explained and shown one by one
+FEWEST_OF_A_CLASS = 5  # cells on a side, for a space of one dimension to measure them in, see `fidelity.Projection`
 
 
 @dataclass(frozen=True)

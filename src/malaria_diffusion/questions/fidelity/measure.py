@@ -18,7 +18,7 @@ from malaria_diffusion.classifier.features import FeatureSpace
 from malaria_diffusion.compute.config import DeviceName
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.statistics.bootstrap import Bootstrap, Interval, bootstrap_counts
-from malaria_diffusion.statistics.comparison import compared_groups
+from malaria_diffusion.statistics.comparison import FEWEST_OF_A_CLASS, compared_groups
 from malaria_diffusion.statistics.kernel_distance import capped, kernel
 from malaria_diffusion.statistics.neighbours import NEIGHBOURS, Owned, left_out_scores, scored
 from malaria_diffusion.statistics.sliced_wasserstein import sliced_wasserstein
@@ -62,10 +62,10 @@ class Projection:
         self._width = features.shape[-1]
         self._check(features)
         fewest = min(n, len(features))
-        if fewest < 5:
+        if fewest < FEWEST_OF_A_CLASS:
             raise UserError(
-                f"{len(features)} real cells to fit by and {n} of a class to compare; at least 5 of each are needed: "
-                "raise validation.comparison.n, or give more cells"
+                f"{len(features)} real cells to fit by and {n} of a class to compare; at least {FEWEST_OF_A_CLASS} of "
+                "each are needed: raise validation.comparison.n, or give more cells"
             )
         if not np.ptp(features, axis=0).any():
             raise UserError("the features are the same for every real cell, so nothing can be compared by them")
