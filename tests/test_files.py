@@ -1,8 +1,13 @@
 """Files appear whole or not at all, and processes take turns."""
 
 import errno
+import os
+import platform
+import re
 import subprocess
 import sys
+from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 import pytest
@@ -37,15 +42,20 @@ def test_arrays_are_written_as_numpy_does(tmp_path, shape):
     np.testing.assert_array_equal(loaded, array)
 
 
-def test_another_process_waits_for_its_turn(tmp_path):
+def test_another_process_waits_for_its_turn_and_says_for_whom(tmp_path):
     code = (
-        "import pathlib, sys; from malaria_diffusion.files import locked\n"
+        "import logging, pathlib, sys; from malaria_diffusion.files import locked\n"
+        "logging.basicConfig(level='INFO')\n"
         "with locked(pathlib.Path(sys.argv[1])): print(pathlib.Path(sys.argv[1]).read_text())"
     )
     place = tmp_path / "a.txt"
     with locked(place):
-        other = subprocess.Popen([sys.executable, "-c", code, place], stdout=subprocess.PIPE, text=True)
+        other = subprocess.Popen([sys.executable, "-c", code, place], stdout=PIPE, stderr=PIPE, text=True)
         with pytest.raises(subprocess.TimeoutExpired):
             other.wait(timeout=3)
         place.write_text("written before the other's turn")
-    assert other.communicate(timeout=60)[0].strip() == "written before the other's turn"
+    printed, logged = other.communicate(timeout=60)
+    assert printed.strip() == "written before the other's turn"
+    who = f"process {os.getpid()} on {platform.node()}: {Path(sys.argv[0]).name}"
+    assert re.search(rf"another run \({re.escape(who)}.*\) is at work on {place}: waiting for its end", logged)
+    assert {path.name for path in tmp_path.iterdir()} - {"a.txt.lock"} == {"a.txt"}  # which some versions leave

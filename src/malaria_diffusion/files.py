@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import platform
+import shlex
 import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,18 +55,27 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep other processes that ask for the same `path` waiting during the `with` block."""
-    lock = FileLock(path.with_name(path.name + ".lock"))
+    """Keep other processes that ask for the same `path` waiting during the `with` block, and tell them for whom."""
+    lock, holder = (path.with_name(path.name + suffix) for suffix in (".lock", ".holder"))
     path.parent.mkdir(parents=True, exist_ok=True)
+    turn = FileLock(lock)
     try:
-        lock.acquire(timeout=1)
+        turn.acquire(timeout=1)
     except Timeout:
-        logger.info("another run is at work on %s: waiting for its end", path)
-        lock.acquire()
+        known = ""
+        with suppress(OSError):  # it ends just now
+            known = f" ({holder.read_text(encoding='utf-8')})"
+        logger.info("another run%s is at work on %s: waiting for its end", known, path)
+        turn.acquire()
     try:
+        with suppress(OSError):  # a full disk keeps nobody from working
+            command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+            holder.write_text(f"process {os.getpid()} on {platform.node()}: {command}", encoding="utf-8")
         yield
     finally:
-        lock.release()
+        with suppress(OSError):
+            holder.unlink()
+        turn.release()
 
 
 def replace(source: Path, target: Path) -> None:

@@ -21,7 +21,7 @@ from malaria_diffusion.hooks.lineage import LineageHooks  # noqa: E402
 from malaria_diffusion.hooks.preflight import LauncherHooks, PreflightHooks, is_main_process  # noqa: E402
 from malaria_diffusion.hooks.progress import ProgressHooks  # noqa: E402
 from malaria_diffusion.hooks.tracking import TrackingHooks  # noqa: E402
-from malaria_diffusion.hooks.turns import TurnHooks  # noqa: E402
+from malaria_diffusion.hooks.turns import Session, TurnHooks  # noqa: E402
 
 # TrackingHooks is kedro-mlflow's own hook with additions, in place of the one it would register itself
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",) if is_main_process() else ("kedro_mlflow", "kedro-viz")
@@ -36,6 +36,7 @@ HOOKS = (
     *([TrackingHooks(), ProgressHooks()] if is_main_process() else []),
 )
 
+SESSION_CLASS = Session
 DATA_CATALOG_CLASS = WholeFiles
 CONFIG_LOADER_CLASS = OmegaConfigLoader
 CONFIG_LOADER_ARGS = {

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from typing import Any
 
 from kedro.framework.hooks import hook_impl
+from kedro.framework.session import KedroSession
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline
 
 from malaria_diffusion.files import locked
 from malaria_diffusion.sentences import without_traceback
+
+HELD = ExitStack()  # the turns of this process, which has one run at a time
 
 
 class TurnHooks:
@@ -18,24 +22,33 @@ class TurnHooks:
     Else the cells of one run would meet the table of another, and the model of one seed the name of another.
     """
 
-    def __init__(self) -> None:
-        self._held = ExitStack()
-
     @hook_impl(tryfirst=True)
     @without_traceback()
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Wait until no other run writes what this one does."""
-        self._held.close()  # of a run that was interrupted in this process
+        HELD.close()  # of a run that was interrupted in this process, in a session that is not of `Session`
         for name in sorted(pipeline.all_outputs()):  # all runs in the same order, or two could wait for each other
             if not isinstance(catalog.get(name), MemoryDataset | None):
-                self._held.enter_context(locked(catalog.load("workspace") / "turns" / name))
+                HELD.enter_context(locked(catalog.load("workspace") / "turns" / name))
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self) -> None:
         """Let the next one begin."""
-        self._held.close()
+        HELD.close()
 
     @hook_impl(trylast=True)
     def on_pipeline_error(self) -> None:
         """Let the next one begin."""
-        self._held.close()
+        HELD.close()
+
+
+class Session(KedroSession):
+    """Kedro's, whose run lets the next one begin however it ends.
+
+    Hooks are not told of Ctrl-C, which in a notebook ends no process, nor of what other hooks refuse.
+    """
+
+    def run(self, *args: Any, **options: Any) -> dict[str, Any]:
+        """See `KedroSession.run`."""
+        with HELD:
+            return super().run(*args, **options)
