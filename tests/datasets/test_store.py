@@ -1,6 +1,8 @@
 """A finished artefact in an object store is replaced whole or not at all, and downloaded once."""
 
+import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import fsspec
 import pytest
@@ -102,6 +104,23 @@ def test_what_is_unchanged_is_downloaded_once(here, elsewhere, folder, monkeypat
     monkeypatch.setattr(type(MEMORY), "get_file", lambda *_: 1 / 0)
     assert content(elsewhere.load()) == content(folder)
     assert content(here.load()) == content(folder)  # what was made here is not downloaded at all
+
+
+def test_two_that_download_at_once_do_not_disturb_each_other(here, elsewhere, folder, monkeypatch):
+    """As two commands, whose locks are as much apart as those of two threads."""
+    here.save(folder)
+    get_file, calls = type(MEMORY).get_file, []
+
+    def slow(*args):
+        calls.append(args)
+        time.sleep(0.3)
+        get_file(*args)
+
+    monkeypatch.setattr(type(MEMORY), "get_file", slow)
+    with ThreadPoolExecutor(2) as pool:
+        loaded = [pool.submit(elsewhere.load) for _ in range(2)]
+    assert [content(each.result()) for each in loaded] == [content(folder)] * 2
+    assert len(calls) == 2  # files, each of them once
 
 
 def test_a_damaged_download_is_refused_and_not_kept(url, here, elsewhere, folder):

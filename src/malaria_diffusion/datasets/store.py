@@ -14,7 +14,7 @@ from pathlib import Path
 import fsspec
 
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.files import remove, replace
+from malaria_diffusion.files import locked, remove, replace
 
 POINTER = "finished.json"
 DIGITS = 16
@@ -60,30 +60,36 @@ class Store:
         version: str = json.loads(self._files.cat_file(f"{self._place}/{POINTER}"))["version"]
         local = self._cache / version / self._name
         if not local.exists():
-            beside = self._cache / "download"
-            remove(beside)
-            for remote in self._files.find(f"{self._place}/{version}"):
-                path = beside / remote.split(f"/{version}/", 1)[1]
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._files.get_file(remote, str(path))
-            if _digest(beside / self._name) != version:
-                remove(beside)
-                raise UserError(
-                    f"{self.url}: version {version} is damaged or unfinished; make it again, or upload a good copy"
-                )
-            replace(beside, self._cache / version)
+            with locked(self._cache):
+                if not local.exists():  # by another command meanwhile
+                    self._download(version)
         return local
+
+    def _download(self, version: str) -> None:
+        beside = self._cache / "download"
+        remove(beside)
+        for remote in self._files.find(f"{self._place}/{version}"):
+            path = beside / remote.split(f"/{version}/", 1)[1]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._files.get_file(remote, str(path))
+        if _digest(beside / self._name) != version:
+            remove(beside)
+            raise UserError(
+                f"{self.url}: version {version} is damaged or unfinished; make it again, or upload a good copy"
+            )
+        replace(beside, self._cache / version)
 
     def _keep(self, data: Path) -> Path:
         """Copy `data` to where `load` will find it."""
         local = self._cache / _digest(data) / self._name
-        if not local.exists():
-            beside = self._cache / "upload"
-            remove(beside)
-            beside.mkdir(parents=True)
-            copy = beside / self._name
-            shutil.copytree(data, copy) if data.is_dir() else shutil.copy2(data, copy)
-            replace(beside, local.parent)
+        with locked(self._cache):
+            if not local.exists():
+                beside = self._cache / "upload"
+                remove(beside)
+                beside.mkdir(parents=True)
+                copy = beside / self._name
+                shutil.copytree(data, copy) if data.is_dir() else shutil.copy2(data, copy)
+                replace(beside, local.parent)
         return local
 
 
