@@ -7,6 +7,7 @@ what a message advises to run is of the same environment.
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
 import click
@@ -29,7 +30,7 @@ def split_params(context: click.Context, option: click.Parameter, value: Any) ->
 
 
 def refuse_unknown_names(asked: dict[str, Any]) -> None:
-    """Find out before anything is loaded whether there is something to run.
+    """Find out before anything is loaded whether there is something to run, and in the way that is asked for.
 
     Args:
         asked: The options of `kedro run`.
@@ -47,11 +48,16 @@ def refuse_unknown_names(asked: dict[str, Any]) -> None:
         raise click.ClickException(f"--tags: no node has {unknown[0]!r}; known here are {', '.join(sorted(tags))}")
     filters = ("tags", "node_names", "from_nodes", "to_nodes", "from_inputs", "to_outputs")
     try:
-        chosen.filter(**{name: asked[name] for name in filters}, node_namespaces=asked["namespaces"])
+        part = chosen.filter(**{name: asked[name] for name in filters}, node_namespaces=asked["namespaces"])
     except ValueError as error:
         said = " ".join(str(error).split()).partition(". Please ensure")[0].rstrip(".")
         hint = f"`kedro registry describe {names[0]}` lists its nodes"
         raise click.ClickException(f"nothing to run: {said}; {hint}") from error
+    yielding = [node.name for node in part.nodes if inspect.isgeneratorfunction(node.func)]
+    if yielding and (asked["is_async"] or asked["runner_params"].get("is_async")):
+        raise click.ClickException(
+            f"--async: {yielding[0]!r} may have nothing to save, which Kedro cannot have other threads do: leave it out"
+        )
 
 
 def _ours(option: click.Parameter) -> click.Parameter:

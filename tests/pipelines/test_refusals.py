@@ -55,21 +55,33 @@ def test_a_bad_parameter_is_named(project, parameter, said):
         ({"pipeline": "diffusion", "node_names": ["measure_bound"]}, r"mean: \['diffusion.measure_bound'\]"),
         ({"from_inputs": ["nothing"]}, r"datasets named \['nothing'\]"),
         ({"namespaces": ["nothing"]}, r"namespaces: \['nothing'\]"),
+        ({"pipeline": "reader_study", "tags": ["score"], "is_async": True}, "--async: .*judge_readers.* leave it out"),
+        ({"pipeline": "reader_study", "runner_params": {"is_async": True}}, "--async: .*judge_readers"),
     ],
 )
 def test_what_there_is_nothing_of_is_told_without_a_traceback(asked, said, monkeypatch):
     monkeypatch.setattr(cli, "pipelines", FLOWS)
     options = dict.fromkeys(("pipeline", "pipelines", "tags", "node_names", "from_nodes", "to_nodes"), ())
     options |= dict.fromkeys(("from_inputs", "to_outputs", "namespaces"), ())
+    options |= {"is_async": False, "runner_params": {}}
     with pytest.raises(ClickException, match=said):
         cli.refuse_unknown_names(options | asked)
-    cli.refuse_unknown_names(options | {"pipeline": "diffusion", "tags": ["sample"]})
+    cli.refuse_unknown_names(options | {"pipeline": "diffusion", "tags": ["sample"], "is_async": True})
+    cli.refuse_unknown_names(options | {"pipeline": "reader_study"})
 
 
 def test_a_pipeline_that_is_not_there_ends_a_run_in_one_sentence(project):
     message = project.fails("run", "--pipeline", "difusion")
     assert "none called 'difusion'" in message
     assert "❱" not in message
+
+
+def test_a_runner_that_goes_round_the_project_s_catalog_and_hooks_is_refused(project):
+    message = project.fails("run", "--pipeline", "data_processing", "--runner", "ParallelRunner")
+    assert "ParallelRunner: " in message
+    assert "give --runner ThreadRunner" in message
+    assert "❱" not in message
+    assert not (project.folder / "data/03_primary").exists()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import click
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
-from kedro.io import DataCatalog, MemoryDataset
+from kedro.io import DataCatalog, MemoryDataset, SharedMemoryDataCatalog
 from kedro.pipeline import Pipeline
 from kedro.validation import ParameterValidationError
 
@@ -66,7 +66,12 @@ class PreflightHooks:
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Check stores, parameters, inputs, what sampling leaves to validation, and networks' weights."""
+        """Check runner, stores, parameters, inputs, what sampling leaves to validation, and networks' weights."""
+        if isinstance(catalog, SharedMemoryDataCatalog):  # not of the project's settings, and hooks of each process
+            raise click.ClickException(
+                "ParallelRunner: its processes would overwrite earlier files in place and tell nobody what they make; "
+                "give --runner ThreadRunner, or no runner"
+            )
         with without_traceback():
             for place in self._stores:
                 check_store(place)
