@@ -1,11 +1,14 @@
 """Runs without MLflow, and addresses where MLflow cannot keep any."""
 
 import contextlib
+import errno
 import http.server
+import os
 import shutil
 import socket
 import sqlite3
 import threading
+from unittest.mock import Mock
 
 import mlflow
 import pytest
@@ -80,6 +83,26 @@ def test_an_address_that_keeps_no_runs_is_named_in_one_sentence_with_a_way_on(
     way = "unset MLFLOW_TRACKING_URI" if variable else "set MLFLOW_TRACKING_URI=sqlite:///mlflow.db"
     assert message.endswith(f", or {way} to keep runs in the local file mlflow.db")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Exception("(sqlite3.OperationalError) unable to open database file\n[SQL: x]"),
+        Exception("(sqlite3.OperationalError) attempt to write a readonly database\n[SQL: x]"),
+        OSError(errno.EROFS, os.strerror(errno.EROFS), "mlflow.db.lock"),
+        PermissionError(errno.EACCES, os.strerror(errno.EACCES), "mlflow.db.lock"),
+    ],
+)
+def test_of_a_project_that_cannot_be_written_to_a_copy_is_advised_and_no_other_file(error, monkeypatch, tmp_path):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(tracking_server, "_probe", Mock(side_effect=error))
+    with pytest.raises(ClickException) as raised, check_server("sqlite:///mlflow.db", tmp_path):
+        pass
+    assert (
+        "copy the project to a folder that can be written to, or set MLFLOW_TRACKING_URI=http" in raised.value.message
+    )
+    assert "other.db" not in raised.value.message
 
 
 def test_a_password_is_not_shown(tmp_path):

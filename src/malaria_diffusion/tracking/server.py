@@ -22,6 +22,7 @@ from malaria_diffusion.tracking.places import database_file, follow, in_project
 TIMEOUT = 5  # seconds
 VARIABLE = "MLFLOW_TRACKING_URI"
 LOCAL = "sqlite:///mlflow.db"  # of mlflow.yml
+UNWRITABLE = "unable to open|read-?only|permission denied"  # what SQLite and systems say of a folder
 
 
 @contextmanager
@@ -93,7 +94,10 @@ def _sentence(uri: str, project: Path, error: Exception) -> str:
         )
     elif "locked" in reason:
         remedy = "end what else uses it"
-    if in_project(uri, project) == in_project(LOCAL, project):
+    if in_project(uri, project) == in_project(LOCAL, project) and re.search(UNWRITABLE, reason, re.IGNORECASE):
+        remedy = "copy the project to a folder that can be written to"  # where its results have to go, too
+        other = f"set {VARIABLE}=http://HOST:PORT to keep runs on a server"
+    elif in_project(uri, project) == in_project(LOCAL, project):
         other = f"move that file away, or set {VARIABLE}=sqlite:///other.db to keep runs in another"
     else:
         other = (
