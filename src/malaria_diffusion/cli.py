@@ -75,8 +75,10 @@ class _Run(click.Command):
         try:
             return super().invoke(context)
         except click.ClickException as error:
-            error.message = in_environment(error.message, context.params["env"])
-            raise
+            said = in_environment(error.message, context.params["env"])
+            if said == error.message:
+                raise
+            raise click.ClickException(said) from error
 
 
 # what Kedro looks for in this file: a group whose commands come before its own, and the command of the package
