@@ -69,7 +69,7 @@ def judge(
     fold: Fold,
     positive_class: str | None,
     recipe: Recipe,
-    on_epoch: Callable[[dict[str, float]], None] | None = None,
+    on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Train on a fold's people (a killed or finished training is not repeated) and classify its val and test cells.
 

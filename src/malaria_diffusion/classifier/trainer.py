@@ -74,7 +74,7 @@ def train_classifier(
     parameters: ClassifierParameters,
     folder: Path,
     weights: Path | None = None,
-    on_epoch: Callable[[dict[str, float]], None] | None = None,
+    on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
 ) -> tuple[Path, pd.DataFrame]:
     """Train the classifier and keep an epoch's weights, the best or the last.
 

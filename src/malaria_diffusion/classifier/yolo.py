@@ -41,7 +41,7 @@ def train(
     folder: Path,
     weights: Path | None,
     run: str,
-    on_epoch: Callable[[dict[str, float]], None] | None,
+    on_epoch: Callable[[dict[str, float]], None],
 ) -> tuple[Path, pd.DataFrame]:
     """Train; see `classifier.train_classifier`. `run` names what may be resumed."""
     last, best, finished = folder / "weights" / "last.pt", folder / "weights" / "best.pt", folder / "finished.json"
@@ -49,8 +49,7 @@ def train(
     if finished.is_file():
         done = json.loads(finished.read_text())
         for record in done["history"]:
-            if on_epoch:
-                on_epoch(record)
+            on_epoch(record)
         return kept, _history(**done)
     killed = _killed_run(last, run, parameters.epochs)
     if killed is None:
@@ -203,12 +202,12 @@ class CellTrainer(ClassificationTrainer):
         recipe: Recipe,
         run: str,
         killed: dict[str, Any] | None,
-        on_epoch: Callable[[dict[str, float]], None] | None,
+        on_epoch: Callable[[dict[str, float]], None],
     ) -> None:
         """Set ultralytics up; `killed` is the checkpoint of the run to go on with."""
         parameters, folder, weights = recipe
         self.source, self.parameters, self.weights, self.killed = data, parameters, weights, killed
-        self.on_epoch = on_epoch or (lambda record: None)
+        self.on_epoch = on_epoch
         self.history: list[dict[str, float]] = []
         self.effective: dict[str, Any] = {}
         self.bar: tqdm[NoReturn] | None = None
