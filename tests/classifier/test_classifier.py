@@ -1,6 +1,10 @@
+import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -275,6 +279,17 @@ def test_a_single_cell_left_over_is_skipped(toy, tmp_path):
     assert history.images_seen.tolist() == [32]
 
 
+@contextmanager
+def counted_steps() -> Iterator[list[torch.optim.Optimizer]]:
+    """Every step of an optimizer, as they come."""
+    steps = []
+    hook = register_optimizer_step_pre_hook(lambda live, args, kwargs: steps.append(live))
+    try:
+        yield steps
+    finally:
+        hook.remove()
+
+
 class Killed(BaseException):
     pass
 
@@ -293,15 +308,12 @@ def test_a_killed_run_goes_on_where_it_was(toy, tmp_path, changes):
     whole = train_classifier(ClassifierData(*toy, NAMES, TRAIN, VAL), asked, tmp_path / "whole")[1]
     with pytest.raises(Killed):
         train_classifier(ClassifierData(*toy, NAMES, TRAIN, VAL), asked, tmp_path / "run", on_epoch=kill_in_epoch(3))
-    trained_on, records = [], []
-    hook = register_optimizer_step_pre_hook(lambda live, args, kwargs: trained_on.append(live))
-    try:
+    records = []
+    with counted_steps() as steps:
         checkpoint, history = train_classifier(
             ClassifierData(*toy, NAMES, TRAIN, VAL), asked, tmp_path / "run", on_epoch=records.append
         )
-    finally:
-        hook.remove()
-    assert len(trained_on) == 2 * 4  # the last two epochs only
+    assert len(steps) == 2 * 4  # the last two epochs only
     assert history.epoch.tolist() == [1, 2, 3, 4]
     assert records == history.to_dict("records")
     pd.testing.assert_frame_equal(history[:2], whole[:2])
@@ -323,24 +335,80 @@ def test_a_finished_run_is_not_trained_again(toy, trained):
     assert records == history.to_dict("records")
 
 
-@pytest.mark.parametrize("change", ["parameters", "data", "torn file"])
+@pytest.mark.parametrize(
+    ("name", "epoch", "call", "epochs_left"),
+    [
+        ("write_bytes", 2, 1, 2),  # of the last checkpoint
+        ("copyfile", 1, 1, 2),  # of the best
+        ("strip_optimizer", 3, 1, 0),
+        ("strip_optimizer", 3, 2, 0),
+        ("dumps", 3, 1, 0),  # of the record
+    ],
+)
+def test_a_kill_in_the_middle_of_a_file_costs_an_epoch_at_most(
+    toy, tmp_path, monkeypatch, name, epoch, call, epochs_left
+):
+    with private_ultralytics():
+        from malaria_diffusion.classifier import yolo
+
+    owner = {"write_bytes": Path, "copyfile": shutil, "strip_optimizer": yolo, "dumps": json}[name]
+    whole, records, calls = getattr(owner, name), [], []
+
+    def torn(*arguments):
+        if len(records) == epoch:
+            calls.append(arguments)
+        if len(calls) < call:
+            return whole(*arguments)
+        for path in [argument for argument in arguments if isinstance(argument, str | Path)][-1:]:
+            with Path(path).open("wb") as file:
+                file.write(b"torn")
+        raise Killed
+
+    data, asked = ClassifierData(*toy, NAMES, TRAIN, VAL), parameters(epochs=3)
+    undisturbed = train_classifier(data, asked, tmp_path / "whole")[1]
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(owner, name, torn)
+        train_classifier(data, asked, tmp_path / "run", on_epoch=records.append)
+    records.clear()
+    with counted_steps() as steps:
+        checkpoint, history = train_classifier(data, asked, tmp_path / "run", on_epoch=records.append)
+    assert len(steps) == 4 * epochs_left
+    assert records == history.to_dict("records")
+    assert history.attrs == undisturbed.attrs
+    done = 3 - epochs_left
+    pd.testing.assert_frame_equal(history[:done], undisturbed[:done])
+    assert {path.name for path in checkpoint.parent.iterdir()} == {"best.pt", "last.pt"}
+    for path in checkpoint.parent.iterdir():
+        assert torch.load(path, weights_only=False)["optimizer"] is None
+        assert np.isfinite(predict(path, toy[0])).all()
+
+
+def test_where_the_last_checkpoint_is_damaged_the_best_is_gone_on_with(toy, tmp_path):
+    data, asked = ClassifierData(*toy, NAMES, TRAIN, VAL), parameters(epochs=3)
+    with pytest.raises(Killed):
+        train_classifier(data, asked, tmp_path, on_epoch=kill_in_epoch(2))
+    (last,) = tmp_path.rglob("last.pt")
+    last.write_bytes(last.read_bytes()[:1000])
+    with counted_steps() as steps:
+        _, history = train_classifier(data, asked, tmp_path)
+    assert len(steps) == 2 * 4
+    assert history.epoch.tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("change", ["parameters", "data", "torn files"])
 def test_another_run_is_not_resumed(toy, tmp_path, change):
     cells, labels = toy
     with pytest.raises(Killed):
         train_classifier(
             ClassifierData(cells, labels, NAMES, TRAIN, VAL), parameters(), tmp_path, on_epoch=kill_in_epoch(2)
         )
-    (last,) = tmp_path.rglob("last.pt")
-    if change == "torn file":
-        last.write_bytes(last.read_bytes()[:1000])
+    if change == "torn files":
+        for checkpoint in tmp_path.rglob("*.pt"):
+            checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     chosen = parameters(seed=1) if change == "parameters" else parameters()
     labels = labels[::-1] if change == "data" else labels
-    steps = []
-    hook = register_optimizer_step_pre_hook(lambda live, args, kwargs: steps.append(live))
-    try:
+    with counted_steps() as steps:
         _, history = train_classifier(ClassifierData(cells, labels, NAMES, TRAIN, VAL), chosen, tmp_path)
-    finally:
-        hook.remove()
     assert len(steps) == 2 * 4
     assert history.epoch.tolist() == [1, 2]
 

@@ -51,15 +51,18 @@ def train(
         for record in done["history"]:
             on_epoch(record)
         return kept, _history(**done)
-    killed = _killed_run(last, run, parameters.epochs)
-    if killed is None:
-        last.unlink(missing_ok=True)
-        best.unlink(missing_ok=True)
-    elif killed["best_fitness"] == killed["train_metrics"]["fitness"]:
-        shutil.copyfile(last, best)  # it may have been killed between writing the two
-    trainer = CellTrainer(data, Recipe(parameters, folder, weights), run, killed, on_epoch)
-    trainer.train()
-    done = {"history": trainer.history, "effective": trainer.effective}
+    killed = _killed_run(last, best, run, parameters.epochs)
+    if killed is None or len(killed["train_results"]["history"]) < parameters.epochs:
+        trainer = CellTrainer(data, Recipe(parameters, folder, weights), run, killed, on_epoch)
+        trainer.train()
+        done = trainer.read_results_csv()
+    else:  # killed before its record
+        done = killed["train_results"]
+        for record in done["history"]:
+            on_epoch(record)
+    for checkpoint in (best, last):  # of what only a resume needs
+        with whole(checkpoint) as beside:
+            strip_optimizer(checkpoint, str(beside))
     with whole(finished) as beside:
         beside.write_text(json.dumps(done))
     return kept, _history(**done)
@@ -259,9 +262,7 @@ class CellTrainer(ClassificationTrainer):
         ours.get(event, lambda: None)()
 
     def final_eval(self) -> None:
-        """Drop what only a resume needs from the checkpoints; each has been validated in its epoch."""
-        strip_optimizer(self.last)
-        strip_optimizer(self.best)
+        """Nothing: each checkpoint has been validated in its epoch, and `train` strips them."""
 
     def _build_train_pipeline(self) -> None:
         if self.optimizer is not None:  # ultralytics is about to halve the batch and carry on
@@ -364,10 +365,20 @@ class CellTrainer(ClassificationTrainer):
         )
         self.on_epoch(self.history[-1])
 
-    def read_results_csv(self) -> dict[str, list[float]]:
-        """The history by columns, which ultralytics stores in every checkpoint."""
-        columns = pd.DataFrame(self.history).to_dict("list")
-        return {str(name): values for name, values in columns.items()}
+    def read_results_csv(self) -> dict[str, Any]:
+        """The record of the training so far, which ultralytics stores in every checkpoint."""
+        return {"history": self.history, "effective": self.effective}
+
+    def save_model(self) -> bool:
+        """As ultralytics, which would write in place: a kill or a full disk would take the last whole epoch with it."""
+        last, best = self.last, self.best
+        with whole(last) as self.last:
+            self.best = self.last
+            super().save_model()
+        self.last, self.best = last, best
+        if self.best_fitness == self.fitness:
+            _copy(last, best)
+        return True
 
     def _images_per_epoch(self) -> int:
         loader = self.train_loader
@@ -375,8 +386,7 @@ class CellTrainer(ClassificationTrainer):
 
     def _start(self) -> None:
         if self.killed is not None:
-            results = pd.DataFrame(self.killed["train_results"])
-            self.history = [{str(name): value for name, value in row.items()} for row in results.to_dict("records")]
+            self.history = self.killed["train_results"]["history"]
             for record in self.history:
                 self.on_epoch(record)
         self.amp = False  # validation in single precision; training goes by args.amp
@@ -415,11 +425,26 @@ def _history(history: list[dict[str, float]], effective: dict[str, Any]) -> pd.D
     return frame
 
 
-def _killed_run(last: Path, run: str, epochs: int) -> dict[str, Any] | None:
-    """The checkpoint of an unfinished run of this name, None where there is nothing to go on with."""
-    try:
-        checkpoint = read_checkpoint(last)
-    except (OSError, ValueError):  # none, or killed while writing it
-        return None
-    unfinished = checkpoint.get("optimizer") is not None and checkpoint["epoch"] + 1 < epochs
-    return checkpoint if unfinished and checkpoint["train_args"].get("name") == run else None
+def _copy(checkpoint: Path, place: Path) -> None:
+    with whole(place) as beside:
+        shutil.copyfile(checkpoint, beside)
+
+
+def _killed_run(last: Path, best: Path, run: str, epochs: int) -> dict[str, Any] | None:
+    """The last whole checkpoint of an unfinished run of this name, None where there is nothing to go on with.
+
+    Where the last is damaged it is the best, which takes its place.
+    """
+    for place, other in ((last, best), (best, last)):
+        try:
+            checkpoint = read_checkpoint(place)
+        except (OSError, ValueError):  # none, or damaged
+            continue
+        history = checkpoint["train_results"].get("history", ())
+        unfinished = checkpoint["optimizer"] is not None or len(history) == epochs
+        if history and unfinished and checkpoint["train_args"].get("name") == run:
+            # it may have been killed between writing the two
+            if place == best or checkpoint["best_fitness"] == checkpoint["train_metrics"]["fitness"]:
+                _copy(place, other)
+            return checkpoint
+    return None
