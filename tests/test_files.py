@@ -28,6 +28,27 @@ def test_what_fails_leaves_the_earlier_file_and_nothing_else(tmp_path):
     assert place.read_text() == "second"
 
 
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch, call):
+    place = tmp_path / "folder"
+    with whole(place) as beside:
+        beside.mkdir()
+        (beside / "a.txt").write_text("first")
+    rename, calls = Path.rename, []
+
+    def fails(path, target):
+        calls.append(path)
+        if len(calls) == call:
+            raise OSError(errno.EACCES, "not allowed")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OSError, match="not allowed"), whole(place) as beside:
+        beside.mkdir()
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    assert (place / "a.txt").read_text() == "first"
+
+
 def test_an_error_without_a_file_gets_its_name(tmp_path):
     with pytest.raises(OSError, match=r"a\.txt"), whole(tmp_path / "a.txt"):
         raise OSError(errno.ENOSPC, "full")

@@ -81,13 +81,27 @@ def locked(path: Path) -> Iterator[None]:
 def replace(source: Path, target: Path) -> None:
     """Rename `source` to `target`, whatever is there; a folder is moved aside for the instant it takes."""
     if target.is_dir():
-        aside = target.with_name(target.name + ".old")
+        aside = _aside(target)
         remove(aside)
-        target.rename(aside)
-        source.rename(target)
+        try:
+            target.rename(aside)
+            source.rename(target)
+        except BaseException:
+            put_back(target)
+            raise
         remove(aside)
     else:
         source.replace(target)
+
+
+def put_back(target: Path) -> None:
+    """Undo a `replace` that a kill has ended halfway: where nothing is in place, what was moved aside comes back."""
+    if _aside(target).is_dir() and not target.exists():
+        _aside(target).rename(target)
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(target.name + ".old")
 
 
 def remove(path: Path) -> None:

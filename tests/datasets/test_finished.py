@@ -56,6 +56,23 @@ def test_a_failed_save_leaves_the_earlier_artefact(tmp_path, folder, monkeypatch
     assert (dataset.load() / "a.txt").read_text() == "new"
 
 
+def test_a_save_killed_between_its_renames_leaves_the_earlier_folder(tmp_path, folder):
+    dataset = FinishedPath(filepath=str(tmp_path / "place"))
+    folder.rename(tmp_path / "place.old")
+    assert dataset.exists()
+    assert (dataset.load() / "a.txt").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["place"]
+
+
+def test_a_save_killed_after_its_renames_leaves_the_new_folder(tmp_path, folder):
+    dataset = FinishedPath(filepath=str(tmp_path / "place"))
+    dataset.save(folder)
+    (tmp_path / "place.old").mkdir()
+    assert (dataset.load() / "a.txt").read_text() == "new"
+    dataset.save(folder)
+    assert not (tmp_path / "place.old").exists()
+
+
 def test_memory_maps_are_moved_and_loaded_read_only(tmp_path):
     scratch = tmp_path / "scratch.npy"
     np.save(scratch, np.arange(12).reshape(3, 4))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from malaria_diffusion.cells.download import is_url
 from malaria_diffusion.datasets.cells import sheet
 from malaria_diffusion.datasets.store import Store
-from malaria_diffusion.files import whole, write_array
+from malaria_diffusion.files import put_back, whole, write_array
 
 # of the project where the catalog says so: Kedro sees to relative paths under the key `path`
 CACHE = {"path": "data/02_intermediate/store"}
@@ -53,7 +53,10 @@ class FinishedPath(AbstractDataset[Path, Path]):
             shutil.copytree(data, beside) if data.is_dir() else shutil.copy2(data, beside)
 
     def _exists(self) -> bool:
-        return self._store.exists() if self._store else Path(self._filepath).exists()
+        if self._store:
+            return self._store.exists()
+        put_back(Path(self._filepath))
+        return Path(self._filepath).exists()
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._filepath}
