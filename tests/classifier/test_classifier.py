@@ -98,12 +98,13 @@ def test_the_last_epoch_is_kept_if_asked_for_without_training_again(toy, tmp_pat
     np.testing.assert_allclose(losses, expected, atol=0.02)
 
 
-def test_probabilities_sum_to_one_whatever_the_batch(toy, trained):
+def test_probabilities_sum_to_one_whatever_the_batch(toy, trained, monkeypatch):
     probabilities = predict(trained[0], toy[0])
     assert probabilities.shape == (96, 2)
     assert probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)
-    np.testing.assert_allclose(predict(trained[0], toy[0], batch_size=7), probabilities, atol=1e-5)
+    monkeypatch.setattr("malaria_diffusion.classifier.yolo.AT_ONCE", 7)
+    np.testing.assert_allclose(predict(trained[0], toy[0]), probabilities, atol=1e-5)
 
 
 def test_ultralytics_own_predictor_agrees(toy, trained):

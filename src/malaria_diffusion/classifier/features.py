@@ -35,7 +35,7 @@ class FeatureSpace(NamedTuple):
 
     name: str
     checkpoint: Path | None = None
-    image_size: int | None = None
+    image_size: int = LEAST_SIDE
 
     def embed(self, cells: NDArray[np.uint8], device: DeviceName) -> NDArray[np.floating]:
         """The features (N, D) of cells, uint8, (N, 3, S, S), see `embed` and `random_features`.
@@ -67,21 +67,14 @@ def reported_space(weights: Path | None, parameters: ClassifierParameters) -> Fe
     return FeatureSpace(f"{parameters.architecture}, initial weights {Path(weights).name}, {size} px", weights, size)
 
 
-def embed(
-    checkpoint: Path,
-    cells: NDArray[np.uint8],
-    image_size: int | None = None,
-    device: DeviceName = "auto",
-    batch_size: int = 256,
-) -> NDArray[np.float32]:
+def embed(checkpoint: Path, cells: NDArray[np.uint8], image_size: int, device: DeviceName) -> NDArray[np.float32]:
     """The pooled features of cells: what enters the last, linear layer of a YOLOv8 classifier.
 
     Args:
         checkpoint: An official weights file or one of `classifier.train_classifier`.
         cells: uint8, (N, 3, S, S), RGB; may be a memory map, read a batch at a time.
-        image_size: Side in pixels that cells are resized to; None for that of the checkpoint's training.
+        image_size: Side in pixels that cells are resized to.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        batch_size: Cells at once; bounds memory, does not change the result.
 
     Returns:
         (N, D), D = 1280 for every YOLOv8 classifier.
@@ -94,7 +87,7 @@ def embed(
     with private_ultralytics():
         from malaria_diffusion.classifier import yolo
 
-        features = yolo.embed(Path(checkpoint), cells, image_size, batch_size, device)
+        features = yolo.embed(Path(checkpoint), cells, image_size, device)
     if not np.isfinite(features).all():
         raise UserError(f"{checkpoint} gives features that are not finite; use another file for its weights")
     return features

@@ -17,15 +17,12 @@ from malaria_diffusion.errors import UserError
 Predictor = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
-def predict(
-    checkpoint: Path, cells: NDArray[np.uint8], batch_size: int = 256, device: DeviceName = "auto"
-) -> NDArray[np.float32]:
+def predict(checkpoint: Path, cells: NDArray[np.uint8], device: DeviceName = "auto") -> NDArray[np.float32]:
     """Class probabilities of cells, prepared as they were in validation.
 
     Args:
         checkpoint: what `train_classifier` returned; it carries the image size, and whether to average over mirrorings.
         cells: (N, 3, S, S), RGB, 0..255; may be a memory map, read a batch at a time.
-        batch_size: cells at once; bounds memory, does not change the result.
         device: `auto`, `cpu`, `cuda` or `mps`.
 
     Returns:
@@ -35,17 +32,16 @@ def predict(
         ValueError: `cells` of the wrong type or shape, or a checkpoint that is unsafe or not a YOLOv8 classifier.
     """
     check_cells(cells)
-    return load_predictor(checkpoint, batch_size, device)(cells)
+    return load_predictor(checkpoint, device)(cells)
 
 
 def load_predictor(
-    checkpoint: Path, batch_size: int = 256, device: DeviceName = "auto", test_time_augmentation: bool | None = None
+    checkpoint: Path, device: DeviceName = "auto", test_time_augmentation: bool | None = None
 ) -> Predictor:
     """`predict` for many calls: the checkpoint is read once.
 
     Args:
         checkpoint: see `predict`.
-        batch_size: see `predict`.
         device: see `predict`.
         test_time_augmentation: whether to average over the eight mirrorings and turns of each cell. None: as the
             checkpoint was trained to be used (`ClassifierParameters.test_time_augmentation`).
@@ -57,11 +53,11 @@ def load_predictor(
         ValueError: a checkpoint that is unsafe or not a YOLOv8 classifier; the function, on cells of the wrong type or
             shape.
     """
-    return _predictor(checkpoint, batch_size, device, test_time_augmentation)
+    return _predictor(checkpoint, device, test_time_augmentation)
 
 
 def random_classifier(
-    checkpoint: Path, typical: NDArray[np.uint8], seed: int, batch_size: int = 256, device: DeviceName = "auto"
+    checkpoint: Path, typical: NDArray[np.uint8], seed: int, device: DeviceName = "auto"
 ) -> Predictor:
     """The same architecture with new random weights: what an untrained network says of cells.
 
@@ -70,7 +66,6 @@ def random_classifier(
         typical: (M, 3, S, S), at least two cells; batch normalisation is fitted to them, as without that the output of
             random weights hardly varies with the image.
         seed: of the weights.
-        batch_size: see `predict`.
         device: see `predict`.
 
     Raises:
@@ -79,7 +74,7 @@ def random_classifier(
     check_cells(typical)
     if len(typical) < 2:
         raise UserError(f"A random classifier is fitted to at least 2 typical cells; found {len(typical)}.")
-    return _predictor(checkpoint, batch_size, device, False, typical, seed)
+    return _predictor(checkpoint, device, False, typical, seed)
 
 
 def _predictor(checkpoint: Path, *arguments: Any) -> Predictor:

@@ -32,6 +32,7 @@ from malaria_diffusion.compute.device import resolve_device, resolve_precision
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.files import whole
 
+AT_ONCE = 256  # cells; bounds memory, does not change the result
 _BAR_FROM = 4096  # cells; predicting fewer takes too short a time for a progress bar
 
 
@@ -71,7 +72,6 @@ def train(
 @torch.inference_mode()
 def load_predictor(
     checkpoint: Path,
-    batch_size: int,
     device: DeviceName,
     test_time_augmentation: bool | None,
     typical: NDArray[np.uint8] | None = None,
@@ -90,8 +90,8 @@ def load_predictor(
         probabilities = np.empty((len(cells), classes), np.float32)
         hidden = len(cells) < _BAR_FROM
         with tqdm(total=len(cells), desc="Classifying", unit="cell", mininterval=1, disable=hidden) as bar:
-            for start in range(0, len(cells), batch_size):
-                batch = torch.from_numpy(np.array(cells[start : start + batch_size])).to(place)
+            for start in range(0, len(cells), AT_ONCE):
+                batch = torch.from_numpy(np.array(cells[start : start + AT_ONCE])).to(place)
                 images = prepare(batch, size)
                 views = symmetries(images) if averaged else [images]
                 mean = torch.stack([model(view)[0] for view in views]).mean(dim=0)
@@ -115,22 +115,17 @@ def _randomised(model: ClassificationModel, images: Tensor, seed: int) -> Classi
 
 
 @torch.inference_mode()
-def embed(
-    checkpoint: Path, cells: NDArray[np.uint8], image_size: int | None, batch_size: int, device: DeviceName
-) -> NDArray[np.float32]:
+def embed(checkpoint: Path, cells: NDArray[np.uint8], image_size: int, device: DeviceName) -> NDArray[np.float32]:
     """What the head's linear layer is given; see `features.embed`."""
-    model, arguments = read_model(checkpoint)
-    size = image_size or arguments.get("imgsz")
-    if size is None:
-        raise UserError(f"{checkpoint} does not say for what image size it is; give one")
+    model, _ = read_model(checkpoint)
     head, place = model.model[-1], resolve_device(device)
     features = np.empty((len(cells), head.linear.in_features), np.float32)
     head.linear = torch.nn.Identity()  # so that what goes into it comes out in place of the logits
     model = model.fuse(verbose=False).eval().to(place)
     with tqdm(total=len(cells), desc="Embedding", unit="cell", mininterval=1, disable=len(cells) < _BAR_FROM) as bar:
-        for start in range(0, len(cells), batch_size):
-            batch = torch.from_numpy(np.array(cells[start : start + batch_size])).to(place)
-            features[start : start + len(batch)] = model(prepare(batch, size))[1].cpu().numpy()
+        for start in range(0, len(cells), AT_ONCE):
+            batch = torch.from_numpy(np.array(cells[start : start + AT_ONCE])).to(place)
+            features[start : start + len(batch)] = model(prepare(batch, image_size))[1].cpu().numpy()
             bar.update(len(batch))
     return features
 
