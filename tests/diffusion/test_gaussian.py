@@ -107,8 +107,6 @@ def test_target_gives_image_noise_and_v_back(diffusion, drawn):
     x_0, epsilon = drawn
     x_t = diffusion.q_sample(x_0, EVERY_T, epsilon)
     output = diffusion.target(x_0, EVERY_T, epsilon)
-    v = GaussianDiffusion(SCHEDULE, Prediction.V).target(x_0, EVERY_T, epsilon)
-    assert torch.allclose(diffusion.predict_v(output, x_t, EVERY_T), v, rtol=0, atol=1e-12)
     assert torch.allclose(diffusion.predict_x_0(output, x_t, EVERY_T), x_0, rtol=0, atol=1e-12)
     assert torch.allclose(diffusion.predict_epsilon(output, x_t, EVERY_T), epsilon, rtol=0, atol=1e-12)
 
@@ -120,19 +118,6 @@ def test_any_output_explains_the_noised_image(diffusion, drawn):
     epsilon = diffusion.predict_epsilon(output, x_t, EVERY_T)
     assert torch.allclose(diffusion.q_sample(x_0, EVERY_T, epsilon), x_t, rtol=0, atol=1e-12)
     assert torch.allclose(diffusion.target(x_0, EVERY_T, epsilon), output, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("other", Prediction)
-def test_predictions_turn_into_each_other_and_back(diffusion, other, drawn):
-    x_t, output = drawn
-    convert = {
-        Prediction.EPSILON: GaussianDiffusion.predict_epsilon,
-        Prediction.X_0: GaussianDiffusion.predict_x_0,
-        Prediction.V: GaussianDiffusion.predict_v,
-    }
-    turned = convert[other](diffusion, output, x_t, EVERY_T)
-    back = convert[diffusion.prediction](GaussianDiffusion(SCHEDULE, other), turned, x_t, EVERY_T)
-    assert torch.allclose(back, output, rtol=0, atol=1e-12)
 
 
 def test_targets_are_those_of_the_literature(drawn):

@@ -13,6 +13,7 @@ REAL = "#1f77b4"
 SYNTHETIC = "#d95f02"
 FLOOR = "#7f7f7f"
 DPI = 150
+GAP = 2  # between images of a mosaic, pixels
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -36,12 +37,12 @@ def show_image(axes: Axes, image: NDArray[np.uint8], title: str = "") -> None:
         axes.set_title(title, fontsize=8)
 
 
-def mosaic(images: NDArray[np.uint8], columns: int, gap: int = 2) -> NDArray[np.uint8]:
+def mosaic(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
     """Images (N, 3, S, S) side by side on white, as one (3, H, W); empty places stay white."""
     count, _, side, _ = images.shape
     rows = -(-count // columns)
-    pitch = side + gap
-    canvas = np.full((3, rows * pitch - gap, columns * pitch - gap), 255, dtype=np.uint8)
+    pitch = side + GAP
+    canvas = np.full((3, rows * pitch - GAP, columns * pitch - GAP), 255, dtype=np.uint8)
     for place, image in enumerate(images):
         top, left = place // columns * pitch, place % columns * pitch
         canvas[:, top : top + side, left : left + side] = image

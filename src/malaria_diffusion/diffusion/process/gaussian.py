@@ -70,15 +70,6 @@ class GaussianDiffusion:
             return (x_t - signal * output) / noise
         return noise * x_t + signal * output
 
-    def predict_v(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """The v that the network's `output` at x_t implies."""
-        if self.prediction is Prediction.V:
-            return output
-        signal, noise = self._signal_and_noise(t, x_t)
-        if self.prediction is Prediction.EPSILON:
-            return (output - noise * x_t) / signal
-        return (signal * x_t - output) / noise
-
     def snr(self, t: Tensor, like: Tensor) -> Tensor:
         """Signal-to-noise ratio alpha_bar_t / (1 - alpha_bar_t), (B, 1, 1, 1)."""
         bars = self.schedule.alpha_bars

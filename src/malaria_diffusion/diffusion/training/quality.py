@@ -82,10 +82,6 @@ class QualityMeasure:
         """
         return neighbour_scores(self._reference, self.features(images))["recall"]
 
-    def nearest(self, images: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Distance (N,) from each image to the nearest of `others`, root mean square over features."""
-        return _nearest(self.features(images), self.features(others))
-
     def _check(self, images: NDArray[np.uint8]) -> None:
         if len(images) < 2 or images.shape[1:] != self._shape or images.dtype != np.uint8:
             raise UserError(
@@ -96,7 +92,14 @@ class QualityMeasure:
 
 def nearest_in_pixels(images: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Distance (N,) from each image to the nearest of `others`, uint8, root mean square over pixels in [-1, 1]."""
-    return _nearest(images.reshape(len(images), -1), others.reshape(len(others), -1)) / 127.5
+    x, y = images.reshape(len(images), -1).astype(np.float64), others.reshape(len(others), -1)
+    nearest = np.full(len(x), np.inf)
+    for start in range(0, len(y), AT_ONCE):
+        part = y[start : start + AT_ONCE].astype(np.float64)
+        # found by the expanded square, which is fast, and then measured by the difference, which is exact
+        found = part[(np.square(part).sum(axis=1) - 2 * x @ part.T).argmin(axis=1)]
+        nearest = np.minimum(nearest, np.sqrt(np.square(x - found).mean(axis=1)))
+    return nearest / 127.5
 
 
 def _mean_kernel(x: NDArray[np.float64], y: NDArray[np.float64] | None = None) -> float:
@@ -106,15 +109,3 @@ def _mean_kernel(x: NDArray[np.float64], y: NDArray[np.float64] | None = None) -
         values = kernel(x[start : start + AT_ONCE], others)
         total += values.sum() - (0 if y is not None else np.trace(values, start))
     return float(total / (len(x) * (len(others) - (y is None))))
-
-
-def _nearest(x: NDArray[np.number], y: NDArray[np.number]) -> NDArray[np.float64]:
-    """Root mean square difference (N,) between each row of `x` and the row of `y` that is nearest."""
-    x = x.astype(np.float64)
-    nearest = np.full(len(x), np.inf)
-    for start in range(0, len(y), AT_ONCE):
-        part = y[start : start + AT_ONCE].astype(np.float64)
-        # found by the expanded square, which is fast, and then measured by the difference, which is exact
-        found = part[(np.square(part).sum(axis=1) - 2 * x @ part.T).argmin(axis=1)]
-        nearest = np.minimum(nearest, np.sqrt(np.square(x - found).mean(axis=1)))
-    return nearest

@@ -105,13 +105,12 @@ class GenerativeClassifier:
         free = list(range(len(cells.class_names))) if null is None else [null]
         return cls(denoising, rule, cells.class_names, cells.size, parameters.give_up, Validated(val, losses), free)
 
-    def judge(self, pixels: NDArray[np.uint8], keys: NDArray[np.int64], give_up: float | None = None) -> Judgement:
+    def judge(self, pixels: NDArray[np.uint8], keys: NDArray[np.int64]) -> Judgement:
         """Probabilities of the classes.
 
         Args:
             pixels: uint8, (N, 3, S, S).
             keys: Of each cell's noise, (N,), such as its place in the set.
-            give_up: Another than the classifier's.
 
         Raises:
             UserError: cells of another size.
@@ -121,10 +120,11 @@ class GenerativeClassifier:
         def ask(rows: NDArray[np.int64], look: int, asked: NDArray[np.bool_]) -> NDArray[np.float64]:
             return self.denoising.losses(pixels[rows], keys[rows], self._question(look), asked)
 
-        return eliminate(ask, self.rule, len(pixels), len(self.class_names), self._limit(give_up))
+        return eliminate(ask, self.rule, len(pixels), len(self.class_names), self.give_up)
 
     def judge_validated(self, give_up: float | None = None) -> Judgement:
         """The same of the validation cells, whose losses are known; each by weights fitted to other people."""
+        limit = self.give_up if give_up is None else give_up
         cells, losses = self.validated
         plan, draws = self.rule.plan, self.rule.draws
         probabilities, evaluations = np.empty(losses.shape[:2]), np.empty(len(losses), np.int64)
@@ -139,7 +139,7 @@ class GenerativeClassifier:
             ) -> NDArray[np.float64]:
                 return np.where(asked, known[rows, :, plan[look], draws[look]], np.nan)
 
-            found = eliminate(ask, rule, len(judged), len(self.class_names), self._limit(give_up))
+            found = eliminate(ask, rule, len(judged), len(self.class_names), limit)
             probabilities[judged], evaluations[judged] = found
         return Judgement(probabilities, evaluations)
 
@@ -196,9 +196,6 @@ class GenerativeClassifier:
 
     def _question(self, look: int) -> Question:
         return Question(self.rule.levels[self.rule.plan[look]].t, self.rule.draws[look])
-
-    def _limit(self, give_up: float | None) -> float:
-        return self.give_up if give_up is None else give_up
 
 
 def check_model(model: DiffusionModel, cells: Cells) -> None:

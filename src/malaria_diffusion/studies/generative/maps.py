@@ -19,14 +19,12 @@ class Maps(NamedTuple):
         cells: Which, N.
         parts: Each pixel's part of the log-odds, nats, (N, S, S).
         speaks_for: Name of the class that positive parts speak for, of each cell, (N,).
-        against: Of the class that negative ones speak for, (N,).
-        log_odds: Of the two, (N,): the sum of the parts and the difference of the biases.
+        log_odds: Of it and of the most probable other, (N,): the sum of the parts and the difference of the biases.
     """
 
     cells: Cells
     parts: NDArray[np.float64]
     speaks_for: NDArray[np.str_]
-    against: NDArray[np.str_]
     log_odds: NDArray[np.float64]
 
 
@@ -47,7 +45,7 @@ def explain(
     pairs[:, 1] = rest.argmax(axis=1)
     parts = model.maps(pixels, chosen.places, pairs)
     bias = model.rule.stages[-1].bias[pairs]
-    return Maps(chosen, parts, names[pairs[:, 0]], names[pairs[:, 1]], parts.sum((1, 2)) + bias[:, 0] - bias[:, 1])
+    return Maps(chosen, parts, names[pairs[:, 0]], parts.sum((1, 2)) + bias[:, 0] - bias[:, 1])
 
 
 def _fewest(cells: Cells) -> int:
