@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.statistics.comparison import Comparison, balanced_rows, per_class_number, spread_rows
+from malaria_diffusion.statistics.comparison import Comparison, per_class_number, spread_rows
 
 from ..toys import toy
 
@@ -22,15 +22,6 @@ def test_the_smallest_class_of_any_side_decides(n, expected):
 def test_a_missing_class_is_named():
     with pytest.raises(ValueError, match=r"'b'.*diffusion\.sampling\.count"):
         per_class_number(10, table(a=5, b=5), table(a=5))
-
-
-def test_rows_are_balanced_distinct_and_repeatable():
-    labels = table(x=7, a=50, b=30)["label"].iloc[7:]  # part of a table keeps the rows of the whole
-    rows = balanced_rows(labels, 20, np.random.default_rng(0))
-    assert labels.loc[rows].value_counts().to_dict() == {"a": 20, "b": 20}
-    assert len(set(rows)) == 40
-    assert (rows == balanced_rows(labels, 20, np.random.default_rng(0))).all()
-    assert (rows != balanced_rows(labels, 20, np.random.default_rng(1))).any()
 
 
 def test_fewer_cells_than_classes_cannot_be_compared():

@@ -109,9 +109,3 @@ def spread_rows(rows: NDArray[np.intp], units: NDArray[np.str_], count: int) -> 
     """
     turn = pd.Series(units).groupby(units).cumcount().to_numpy()
     return rows[np.argsort(turn, kind="stable")[:count]]
-
-
-def balanced_rows(labels: pd.Series, per_class: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Index values of `per_class` random cells of each class, without repetition, sorted."""
-    by_class = [rng.permutation(labels.index[labels == label])[:per_class] for label in sorted(labels.unique())]
-    return np.sort(np.concatenate(by_class))

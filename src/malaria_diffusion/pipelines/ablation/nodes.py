@@ -103,11 +103,9 @@ def measure_ablation(  # a node is given what the catalog has, one by one
     workspace: Path,
 ) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
     """Measure what is not measured yet: quality, distance to the training cells, losses and costs."""
-    from malaria_diffusion.diffusion.training.data import TrainingData
     from malaria_diffusion.studies.ablation.study import Study, tabulate
 
-    data = TrainingData.of(cells)
-    study = Study(data, cells.people, network, sampling, ablation.images, workspace / "ablation")
+    study = Study(cells, network, sampling, ablation.images, workspace / "ablation")
     floor, measured = study.floor(), {}
     for number, training in enumerate(ablation_plan, 1):
         logger.info("%d of %d: measuring %s", number, len(ablation_plan), training.value)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.compute.device import resolve_device
 from malaria_diffusion.compute.randomness import Purpose, draw_samples
 from malaria_diffusion.diffusion.config import (
@@ -24,7 +24,7 @@ from malaria_diffusion.diffusion.training.data import TrainingData, read_batch
 from malaria_diffusion.diffusion.training.objective import Objective
 from malaria_diffusion.diffusion.training.quality import QualityMeasure, nearest_in_pixels
 from malaria_diffusion.diffusion.training.trainer import seconds_per_image
-from malaria_diffusion.statistics.comparison import balanced_rows, per_class_number
+from malaria_diffusion.statistics.comparison import per_class_number
 
 REFERENCE_CELLS = 2000
 TYPICAL_CELLS = 4000
@@ -112,19 +112,17 @@ class Yardstick:
         floor: What real cells score.
     """
 
-    def __init__(self, data: TrainingData, people: NDArray[np.str_], images: int) -> None:
-        self.data = data
-        self._labels = pd.Series(data.labels)
+    def __init__(self, cells: Cells, images: int) -> None:
+        self.data, self._train, self._val = TrainingData.of(cells), cells.part("train"), cells.part("val")
         self._images = images
         rng = np.random.default_rng(0)
-        self._reference = self._balanced(data.val_rows, REFERENCE_CELLS, rng)
-        typical = self._balanced(data.train_rows, TYPICAL_CELLS, rng)
-        self._quality = QualityMeasure(data.cells[self._reference], data.cells[typical])
-        self._training_cells = data.cells[data.train_rows]
-        draws = [self._balanced(data.train_rows, images, rng) for _ in range(FLOOR_DRAWS)]
-        drawn = [self._quality.distance(data.cells[rows]) for rows in draws]
-        self._new = nearest_in_pixels(data.cells[self._reference], self._training_cells)
-        self._people = people
+        reference = _balanced(self._val, REFERENCE_CELLS, rng)
+        typical = _balanced(self._train, TYPICAL_CELLS, rng)
+        self._quality = QualityMeasure(reference.pixels, typical.pixels)
+        self._training_cells = self._train.pixels
+        drawn = [self._quality.distance(_balanced(self._train, images, rng).pixels) for _ in range(FLOOR_DRAWS)]
+        self._new = nearest_in_pixels(reference.pixels, self._training_cells)
+        self._people = reference.people
         self.floor = Floor(
             float(np.mean(drawn)), float(np.quantile(drawn, FLOOR_QUANTILE)), float(np.median(self._new))
         )
@@ -138,22 +136,16 @@ class Yardstick:
         diffusion, size = objective.diffusion, int(data.cells.shape[-1])
 
         denoiser = objective.denoiser(size, data.grey)
-
-        def generate(labels: NDArray[np.int64], sampling: SamplingParameters) -> NDArray[np.uint8]:
-            return sample(denoiser, labels, sampling)
-
         quick = {"solver": Solver.DPM_SOLVER, "evaluations": WARM_UP_EVALUATIONS}
-        generate(labels[: sampling.batch_size], sampling.model_copy(update=quick))
+        sample(denoiser, labels[: sampling.batch_size], sampling.model_copy(update=quick))
         start = time.perf_counter()
-        images = generate(labels, sampling)
+        images = sample(denoiser, labels, sampling)
         seconds = time.perf_counter() - start
 
         distance, distance_error = jackknife(images, self._quality)
         nearest = nearest_in_pixels(images, self._training_cells)
-        closer, closer_error = closer_to_training(
-            self._to_people(images, data.train_rows), self._to_people(images, data.val_rows)
-        )
-        ratio, ratio_error = ratio_of_medians(nearest, self._new, self._people[self._reference])
+        closer, closer_error = closer_to_training(_to_people(images, self._train), _to_people(images, self._val))
+        ratio, ratio_error = ratio_of_medians(nearest, self._new, self._people)
         train_losses, val_losses = self._losses(trained)
         gap, gap_error = relative_gap(train_losses, val_losses)
         measures = Measures(
@@ -178,16 +170,6 @@ class Yardstick:
         """Class of each generated image, class after class."""
         return np.sort(np.arange(self._images) % self.data.num_classes)
 
-    def _balanced(self, rows: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        labels = self._labels[rows]
-        return balanced_rows(labels, per_class_number(most, labels.to_frame("label")), rng)
-
-    def _to_people(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Distance of each image to the nearest cell of each person, (images, people)."""
-        people = self._people[rows]
-        cells = [self.data.cells[rows[people == person]] for person in np.unique(people)]
-        return np.stack([nearest_in_pixels(images, of_person) for of_person in cells], axis=1)
-
     @torch.no_grad()
     def _losses(self, trained: Trained) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Losses of as many training as validation cells; cell k of both has the same noise and step."""
@@ -205,6 +187,16 @@ class Yardstick:
                 losses.append(objective(read_batch(self.data, part, draw).to(objective.network.device)).cpu())
             found.append(torch.cat(losses).double().numpy())
         return found[0], found[1]
+
+
+def _balanced(cells: Cells, most: int, rng: np.random.Generator) -> Cells:
+    return cells.balanced(per_class_number(most, cells.table), rng)
+
+
+def _to_people(images: NDArray[np.uint8], cells: Cells) -> NDArray[np.float64]:
+    """Distance of each image to the nearest cell of each person, (images, people)."""
+    of_people = [cells[cells.people == person].pixels for person in np.unique(cells.people)]
+    return np.stack([nearest_in_pixels(images, of_person) for of_person in of_people], axis=1)
 
 
 def jackknife(images: NDArray[np.uint8], quality: QualityMeasure) -> tuple[float, float]:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.cells.fingerprint import fingerprint_json
 from malaria_diffusion.compute.device import resolve_device, resolve_precision
 from malaria_diffusion.diffusion.config import NetworkParameters, SamplingParameters, Solver
@@ -38,8 +39,7 @@ class Study:
 
     def __init__(
         self,
-        data: TrainingData,
-        people: NDArray[np.str_],
+        cells: Cells,
         network: NetworkParameters,
         sampling: SamplingParameters,
         images: int,
@@ -48,22 +48,22 @@ class Study:
         """Prepare to measure.
 
         Args:
-            data: What was trained on.
-            people: Whose each cell is.
+            cells: What was trained on, and who validates.
             network: Of every training.
             sampling: How to generate images; every step is taken, without guidance, and the seed is that of the
                 training.
             images: How many of each training.
             folder: Where the measurements are kept.
         """
-        self.data, self.people, self.network, self.images, self.folder = data, people, network, images, folder
+        self.cells, self.network, self.images, self.folder = cells, network, images, folder
         self.sampling = SamplingParameters(
             **sampling.model_dump()
             | {"solver": Solver.ANCESTRAL, "evaluations": None, "count": images, "guidance": 1.0}
         )
         settings = self.sampling.model_dump(mode="json", exclude={"count", "seed", "device", "batch_size"})
         settings["precision"] = str(resolve_precision(sampling.precision, resolve_device(sampling.device)))
-        val_people = sorted({f"{row} {people[row]}" for row in data.val_rows})
+        data = TrainingData.of(cells)
+        val_people = sorted({f"{row} {cells.people[row]}" for row in data.val_rows})
         self.name = fingerprint_json([VERSION, images, settings, data.fingerprint, val_people])
 
     def measurement(self, training: Training, folder: Path) -> Measurement:
@@ -74,7 +74,7 @@ class Study:
             logger.info("%s: measured already", training.value)
             found = json.loads(numbers.read_text())
             return Measurement(Measures(**found["measures"]), ScheduleEnds(**found["ends"]), np.load(pictures))
-        size, classes = self.data.cells.shape[-1], self.data.num_classes
+        size, classes = self.cells.size, len(self.cells.class_names)
         objective = load_averaged(folder, training.process, self.network, training.training, size, classes)
         trained = Trained(objective, training.training, folder)
         sampling = self.sampling.model_copy(update={"seed": training.value.seed})
@@ -96,7 +96,7 @@ class Study:
 
     @cached_property
     def _yardstick(self) -> Yardstick:
-        return Yardstick(self.data, self.people, self.images)
+        return Yardstick(self.cells, self.images)
 
 
 def tabulate(
