@@ -5,9 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from malaria_diffusion.diffusion.config import SamplingParameters
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.studies.config import GuidanceParameters
 from malaria_diffusion.studies.guidance import choose_guidance, guidance_table
 
 from ..toys import toy
@@ -88,23 +90,16 @@ def test_the_nearest_of_those_that_keep_recall_is_chosen(distances, recalls, cho
     assert choose_guidance(table[::-1]) == chosen
 
 
-@pytest.mark.parametrize("table", [[], [[1.0, np.nan, 0.5]], [[1.0, 0.5, np.inf]]])
-def test_nothing_is_chosen_by_nothing(table):
-    with pytest.raises(UserError, match="choose the guidance by"):
-        choose_guidance(pd.DataFrame(table, columns=["guidance", "kernel_distance", "recall"]))
-
-
 def test_without_label_dropout_or_a_guide_there_is_nothing_to_choose():
     cells = images(np.random.default_rng(0), LABELS)
     with pytest.raises(UserError, match=r"diffusion\.training\.label_dropout.*guide_epochs"):
         guidance_table(fake_model(None, None), [1, 2], LABELS, SAMPLING, cells_of(cells), cells)
 
 
-@pytest.mark.parametrize("scales", [[], [0.5], [1, np.nan]])
+@pytest.mark.parametrize("scales", [[], [0.5], [1, np.nan], [1, np.inf]])
 def test_impossible_scales_are_refused(scales):
-    cells = images(np.random.default_rng(0), LABELS)
-    with pytest.raises(UserError, match="scales of guidance"):
-        guidance_table(fake_model(), scales, LABELS, SAMPLING, cells_of(cells), cells)
+    with pytest.raises(ValidationError, match="scales"):
+        GuidanceParameters(scales=scales, images=20)
 
 
 def test_a_class_without_validation_cells_is_named():

@@ -17,7 +17,7 @@ class GuidanceParameters(Parameters):
         images: Generated at each, classes in equal numbers.
     """
 
-    scales: list[Annotated[float, Field(ge=1)]] = Field(min_length=1)
+    scales: list[Annotated[float, Field(ge=1, allow_inf_nan=False)]] = Field(min_length=1)
     images: int = Field(ge=20)
 
 

@@ -50,7 +50,7 @@ def guidance_table(
         One row for each scale: guidance, kernel_distance and recall (k = 5), means over classes.
 
     Raises:
-        UserError: a model with neither label dropout nor a guide, no or impossible scales, or too few cells of a class.
+        UserError: a model with neither label dropout nor a guide, or too few cells of a class.
     """
     from malaria_diffusion.diffusion.training.quality import QualityMeasure
 
@@ -61,8 +61,6 @@ def guidance_table(
             "there is no guidance to choose: train with diffusion.training.label_dropout above 0 (0.1, say) or with "
             "diffusion.training.guide_epochs"
         )
-    if len(guidances) == 0 or not all(np.isfinite(scale) and scale >= 1 for scale in guidances):
-        raise UserError(f"the scales of guidance to try must be 1 or more, one at least; found {list(guidances)}")
     measures = {}
     for label in np.unique(labels):
         name = model.lineage.class_names[label]
@@ -98,13 +96,7 @@ def choose_guidance(table: pd.DataFrame) -> float:
 
     Args:
         table: See `guidance_table`.
-
-    Raises:
-        UserError: an empty table, or measures that are not finite.
     """
-    measures = table[["kernel_distance", "recall"]].to_numpy(dtype=float)
-    if len(table) == 0 or not np.isfinite(measures).all():
-        raise UserError(f"nothing to choose the guidance by: {len(table)} scales, or measures that are not finite")
     least = table.sort_values("guidance")["recall"].iloc[0]
     kept = table[table["recall"] >= KEPT_RECALL * least]
     return float(kept.sort_values(["kernel_distance", "guidance"])["guidance"].iloc[0])
