@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import platform
@@ -43,6 +44,12 @@ def name_file(error: BaseException, path: Path) -> None:
     """Tell an error of the file system which file it is about, if it does not know."""
     if isinstance(error, OSError) and error.errno and error.filename is None:
         error.filename = str(path)
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:

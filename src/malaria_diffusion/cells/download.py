@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from malaria_diffusion.cells.errors import CellsError
 from malaria_diffusion.cells.sources import FolderSource
 from malaria_diffusion.errors import Remedy
-from malaria_diffusion.files import remove, replace
+from malaria_diffusion.files import remove, replace, sha256_of
 
 CHUNK_BYTES = 2**20
 
@@ -110,9 +110,7 @@ def _download_file(url: str, target: Path) -> None:
 
 
 def _check(url: str, path: Path, published: Published) -> None:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    size, sha256 = path.stat().st_size, sha256_of(path)
     if (size, sha256) != (published.size, published.sha256):
         remove(path)
         raise CellsError(

@@ -14,7 +14,7 @@ from pathlib import Path
 import fsspec
 
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.files import locked, remove, replace
+from malaria_diffusion.files import locked, remove, replace, sha256_of
 
 POINTER = "finished.json"
 DIGITS = 16
@@ -132,7 +132,5 @@ def _digest(root: Path) -> str:
     """Of names and contents of all files; of a single file, of its content."""
     digest = hashlib.sha256()
     for path in _paths(root):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{path.relative_to(root).as_posix()}\n{content}\n".encode())
+        digest.update(f"{path.relative_to(root).as_posix()}\n{sha256_of(path)}\n".encode())
     return digest.hexdigest()[:DIGITS]

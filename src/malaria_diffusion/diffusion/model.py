@@ -20,6 +20,7 @@ from malaria_diffusion.diffusion.card import model_card
 from malaria_diffusion.diffusion.config import Clipping, SamplingParameters, ScheduleKind
 from malaria_diffusion.diffusion.lineage import Lineage
 from malaria_diffusion.errors import Remedy, UserError
+from malaria_diffusion.files import sha256_of
 
 if TYPE_CHECKING:
     import torch
@@ -208,14 +209,8 @@ def _checksums(folder: Path, lineage: dict[str, Any]) -> dict[str, str]:
     """sha256 of the lineage without them, and of the other files; "no file" of one that is missing."""
     found = {LINEAGE: hashlib.sha256(json.dumps(lineage).encode()).hexdigest()}
     parts = PARTS + GUIDE_PARTS * (lineage["training"].get("guide_epochs") is not None)
-    return found | {name: _sha256(folder / name) for name in parts}
-
-
-def _sha256(path: Path) -> str:
-    if not path.is_file():
-        return "no file"
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    places = {name: folder / name for name in parts}
+    return found | {name: sha256_of(place) if place.is_file() else "no file" for name, place in places.items()}
 
 
 def _forget_place(path: Path) -> None:

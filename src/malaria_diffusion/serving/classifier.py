@@ -14,7 +14,8 @@ from PIL import Image
 
 from malaria_diffusion.cells.decode import fit
 from malaria_diffusion.classifier.predictor import Predictor, load_predictor
-from malaria_diffusion.serving.registry import Version, sha256_of, unpack
+from malaria_diffusion.files import sha256_of
+from malaria_diffusion.serving.registry import Version, unpack
 
 
 class ServedClassifier:

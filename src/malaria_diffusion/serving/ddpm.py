@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.diffusion.config import SamplingParameters
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.serving.registry import Version, sha256_of, unpack
+from malaria_diffusion.files import sha256_of
+from malaria_diffusion.serving.registry import Version, unpack
 
 if TYPE_CHECKING:
     from malaria_diffusion.diffusion.model import DiffusionModel

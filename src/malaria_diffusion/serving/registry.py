@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from importlib import metadata
@@ -99,9 +98,3 @@ def unpack(path: str) -> tuple[Path, dict[str, Any]]:
     """Model and config of a logged version, from the path that MLflow gives its loader."""
     (model,) = (found for found in Path(path).iterdir() if found.name != CONFIG)
     return model, json.loads((Path(path) / CONFIG).read_text())
-
-
-def sha256_of(path: Path) -> str:
-    """sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
