@@ -11,7 +11,6 @@ any subset of the cells can be redrawn on its own.
 
 import math
 import multiprocessing
-import os
 import struct
 import zipfile
 import zlib
@@ -30,6 +29,7 @@ from tqdm.auto import tqdm
 
 from malaria_diffusion.cells.decode import PHANTOM_KEY
 from malaria_diffusion.config import Parameters
+from malaria_diffusion.files import whole
 
 PARASITIZED = "Parasitized"
 UNINFECTED = "Uninfected"
@@ -370,21 +370,15 @@ def write_phantom_archive(parameters: PhantomParameters, path: str | Path) -> Pa
     """
     people = list(_people(parameters))
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with zipfile.ZipFile(beside, "w") as archive, ExitStack() as stack:
-            for label in (PARASITIZED, UNINFECTED):
-                archive.writestr(zipfile.ZipInfo(f"cell_images/{label}/Thumbs.db", _ZIP_TIME), b"not an image")
-            draw: Callable[..., Iterable[list[tuple[str, bytes]]]] = map
-            if len(people) * parameters.cells_per_person > _FEW:
-                spawn = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads may hang
-                draw = stack.enter_context(ProcessPoolExecutor(mp_context=spawn)).map
-            drawn = draw(partial(_files, parameters), people)
-            for files in tqdm(drawn, total=len(people), desc="phantom cells", unit="person"):
-                for name, content in files:
-                    archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), content)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with whole(path) as beside, zipfile.ZipFile(beside, "w") as archive, ExitStack() as stack:
+        for label in (PARASITIZED, UNINFECTED):
+            archive.writestr(zipfile.ZipInfo(f"cell_images/{label}/Thumbs.db", _ZIP_TIME), b"not an image")
+        draw: Callable[..., Iterable[list[tuple[str, bytes]]]] = map
+        if len(people) * parameters.cells_per_person > _FEW:
+            spawn = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads may hang
+            draw = stack.enter_context(ProcessPoolExecutor(mp_context=spawn)).map
+        drawn = draw(partial(_files, parameters), people)
+        for files in tqdm(drawn, total=len(people), desc="phantom cells", unit="person"):
+            for name, content in files:
+                archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), content)
     return path

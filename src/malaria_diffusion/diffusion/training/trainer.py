@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import math
 import time
 from collections.abc import Callable
@@ -20,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
+from malaria_diffusion.cells.fingerprint import fingerprint_json
 from malaria_diffusion.compute.device import resolve_device, resolve_precision
 from malaria_diffusion.compute.distributed import Processes, join_processes
 from malaria_diffusion.compute.randomness import Purpose, keyed_generator
@@ -168,7 +167,7 @@ def training_settings(
 
 def training_identity(settings: dict[str, Any]) -> str:
     """Name of a training: a fingerprint of its `training_settings`."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    return fingerprint_json(settings)
 
 
 def epochs_done(folder: Path) -> int:
