@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from huggingface_hub import CardData
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BaseLoader, ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 
 # of the project and, with it, of its models; as Hugging Face names it
 LICENSE = "agpl-3.0"
@@ -44,17 +44,22 @@ def render(template: str, data: CardData, **facts: Any) -> str:
 
 def fill(template: str, **facts: Any) -> str:
     """The text of a template alone, see `render`."""
-    environment = Environment(
-        loader=PackageLoader("malaria_diffusion", "templates"),
+    templates = environment(keep_trailing_newline=True)
+    templates.filters["cell"] = _cell
+    templates.globals |= {"citation": CITATION, "intended": INTENDED, "out_of_scope": OUT_OF_SCOPE}
+    return templates.get_template(template).render(facts)
+
+
+def environment(*others: BaseLoader, **options: Any) -> Environment:
+    """The templates of the package and those of `others`; what HTML names is escaped, and must be given."""
+    return Environment(
+        loader=ChoiceLoader([*others, PackageLoader("malaria_diffusion", "templates")]),
+        autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
-        autoescape=False,  # Markdown, not HTML
         trim_blocks=True,
         lstrip_blocks=True,
-        keep_trailing_newline=True,
+        **options,
     )
-    environment.filters["cell"] = _cell
-    environment.globals |= {"citation": CITATION, "intended": INTENDED, "out_of_scope": OUT_OF_SCOPE}
-    return environment.get_template(template).render(facts)
 
 
 def settings(values: dict[str, Any]) -> str:

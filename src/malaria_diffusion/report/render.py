@@ -8,16 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
-from jinja2 import (
-    ChoiceLoader,
-    Environment,
-    FileSystemLoader,
-    PackageLoader,
-    PrefixLoader,
-    StrictUndefined,
-    select_autoescape,
-)
+from jinja2 import FileSystemLoader, PrefixLoader
 
+from malaria_diffusion.cards import environment
 from malaria_diffusion.questions import text
 from malaria_diffusion.questions.question import Question
 from malaria_diffusion.questions.results import Results, records
@@ -39,15 +32,9 @@ def render_report(summary: dict[str, Any], results: Results, figures: Mapping[st
     """
     asked = answered(results)
     folders = PrefixLoader({section.name: FileSystemLoader(section.folder) for section in asked})
-    environment = Environment(
-        loader=ChoiceLoader([folders, PackageLoader("malaria_diffusion", "templates")]),
-        autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = environment(folders)
     for function in (text.number, text.interval, text.signed, text.percent, text.p_value, text.p_short):
-        environment.globals[function.__name__] = function
+        templates.globals[function.__name__] = function
     context = {
         "summary": summary,
         "headlines": summary["headlines"],
@@ -65,10 +52,10 @@ def render_report(summary: dict[str, Any], results: Results, figures: Mapping[st
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
     filled = [
-        environment.get_template(f"{section.name}/section.html").render(context | _own(section, results))
+        templates.get_template(f"{section.name}/section.html").render(context | _own(section, results))
         for section in asked
     ]
-    return environment.get_template("report.html").render(context, sections=list(zip(asked, filled, strict=True)))
+    return templates.get_template("report.html").render(context, sections=list(zip(asked, filled, strict=True)))
 
 
 def _own(section: Question, results: Results) -> dict[str, Any]:

@@ -6,10 +6,10 @@ import base64
 import io
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
+from malaria_diffusion.cards import environment
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.studies.reader.config import ReaderStudyParameters
@@ -33,14 +33,8 @@ def render_sheet(key: Key, study: Cells, synthetic: Cells, parameters: ReaderStu
     """
     sides = {"real": study.images, "synthetic": synthetic.images}
     practice = _practice(study.part("train"), parameters)
-    environment = Environment(
-        loader=PackageLoader("malaria_diffusion", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("reader_sheet.html").render(
+    template = environment().get_template("reader_sheet.html")
+    return template.render(
         side=parameters.side,
         phantom=study.phantom,
         study={
