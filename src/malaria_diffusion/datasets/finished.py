@@ -75,12 +75,9 @@ class MemoryMap(AbstractDataset[NDArray[np.uint8], NDArray[np.uint8]]):
         return images
 
     def save(self, data: NDArray[np.uint8]) -> None:
-        """Move the file of a memory map into place, or write another array beside it and rename."""
+        """Write beside the place and rename."""
         with whole(self._filepath) as beside:
-            if isinstance(data, np.memmap) and data.filename:
-                shutil.move(data.filename, beside)
-            else:
-                write_array(beside, data)
+            write_array(beside, data)
 
     def preview(self, rows: int = 8, columns: int = 12) -> ImagePreview:
         """Images from all over the file on one sheet: a PNG in base64, which kedro viz shows."""
