@@ -1,4 +1,4 @@
-"""Figures 3 to 6: what the classifier sees, how often it is right, and how it learned."""
+"""Figures 3 to 5: what the classifier sees, how often it is right, and how it learned."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ MIN_SNR_GAMMA = 5.0
 LEVELS = 256
 
 
-def training_loss(  # the quantities of the equation, each by its name in it
+def training_loss(
     diffusion: GaussianDiffusion, output: Tensor, x_0: Tensor, x_t: Tensor, t: Tensor, epsilon: Tensor, loss: Loss
 ) -> Tensor:
     """Loss of each image, (B,).

@@ -37,9 +37,9 @@ class MuonAndAdam:
         """Of both, Muon's first."""
         return self._muon.param_groups + self._adam.param_groups
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
+    def zero_grad(self) -> None:
         """Forget the gradients."""
-        self._adam.zero_grad(set_to_none)
+        self._adam.zero_grad()
         for weight in self._matrices:
             weight.grad = None
 

@@ -335,7 +335,7 @@ class Trainer:
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("share", 1.0)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         batches = self.feed.step(self.step)
         part = self.feed.samples(self.step)
         for place, batch in enumerate(batches):

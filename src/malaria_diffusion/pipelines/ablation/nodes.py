@@ -93,7 +93,7 @@ def train_ablation(
     return folders
 
 
-def measure_ablation(  # a node is given what the catalog has, one by one
+def measure_ablation(
     cells: Cells,
     ablation_plan: list[Training],
     ablation_folders: dict[str, Path],

@@ -35,7 +35,7 @@ BY_CELL, BY_PERSON, FOLDS = "split by cell", "split by person", "folds by person
 MISTAKES_SHOWN = 24
 
 
-def judge_protocols(  # a node is given what the catalog has, one by one
+def judge_protocols(
     cells: Cells,
     class_names: list[str],
     split: SplitParameters,

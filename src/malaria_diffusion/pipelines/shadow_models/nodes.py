@@ -28,7 +28,7 @@ def halve_cells(cells: Cells, shadow_models: ShadowParameters) -> Design:
     return design(cells, shadow_models)
 
 
-def train_shadows(  # a node is given what the catalog has, one by one
+def train_shadows(
     ddpm: DiffusionModel,
     cells: Cells,
     shadow_design: Design,
