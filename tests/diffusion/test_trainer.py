@@ -262,13 +262,6 @@ def test_only_a_learned_schedule_is_in_the_history(run, tmp_path):
     assert not [name for name in run(tmp_path, epochs=1, loss="bound") if name.startswith("alpha")]
 
 
-@pytest.mark.parametrize("loss", ["simple", "min_snr"])
-def test_a_learned_schedule_is_refused_with_another_loss(run, tmp_path, loss):
-    with pytest.raises(UserError, match=rf"process\.schedule 'learned' needs .*training\.loss 'bound', found '{loss}'"):
-        run(tmp_path, process={"schedule": "learned"}, loss=loss)
-    assert not (tmp_path / CHECKPOINT).exists()
-
-
 def test_weight_decay_does_not_draw_a_schedule_to_zero(run, one_step, tmp_path):
     schedules = []
     for decay in (0.0, 0.5):
