@@ -181,22 +181,12 @@ def test_a_step_goes_by_the_limited_image(diffusion, clipping):
         assert torch.allclose(ours, mean, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("clipping", [Clipping.STATIC, Clipping.DYNAMIC])
-def test_limited_images_are_in_range_and_images_in_range_stay(clipping):
+def test_limited_images_are_in_range_and_images_in_range_stay():
     wide = torch.linspace(0.1, 20, 30, dtype=torch.float64).view(-1, 1, 1, 1) * normal(7, 30, 3, 8, 8)
-    assert limit_x_0(wide, clipping).abs().max() == 1
+    assert limit_x_0(wide, Clipping.STATIC).abs().max() == 1
     inside = wide / wide.abs().max()
-    assert torch.equal(limit_x_0(inside, clipping), inside)
+    assert torch.equal(limit_x_0(inside, Clipping.STATIC), inside)
     assert torch.equal(limit_x_0(wide, Clipping.NONE), wide)
-
-
-def test_dynamic_clipping_goes_by_each_images_own_quantile():
-    images = normal(8, 5, 3, 16, 16) * torch.tensor([0.1, 0.5, 1.0, 3.0, 9.0]).view(-1, 1, 1, 1)
-    limited = limit_x_0(images, Clipping.DYNAMIC)
-    for image, ours in zip(images.numpy(), limited.numpy(), strict=True):
-        s = np.clip(np.quantile(np.abs(image), 0.995), 1, 10)
-        assert ours == pytest.approx(np.clip(image, -s, s) / s, abs=1e-12)
-    assert torch.equal(limited[2:3], limit_x_0(images[2:3], Clipping.DYNAMIC))
 
 
 def test_single_precision_stays_single(diffusion, drawn):
@@ -208,11 +198,6 @@ def test_single_precision_stays_single(diffusion, drawn):
     assert torch.allclose(x_t.double(), exact, rtol=0, atol=1e-6)
 
 
-CLIPPINGS = {
-    Clipping.NONE: {"clip_sample": False},
-    Clipping.STATIC: {"clip_sample": True},
-    Clipping.DYNAMIC: {"thresholding": True, "dynamic_thresholding_ratio": 0.995, "sample_max_value": 10.0},
-}
 VARIANCES = {Variance.BETA: "fixed_large", Variance.BETA_TILDE: "fixed_small"}
 PRECISIONS = [(torch.float64, 1e-9), (torch.float32, 1e-6)]
 
@@ -225,7 +210,7 @@ def scheduler_of_diffusers(diffusion, variance=Variance.BETA_TILDE, clipping=Cli
         beta_schedule="linear",
         prediction_type=diffusion.prediction.value,
         variance_type=VARIANCES[variance],
-        **CLIPPINGS[clipping],
+        clip_sample=clipping is Clipping.STATIC,
     )
     assert torch.allclose(scheduler.alphas_cumprod.double(), SCHEDULE.alpha_bars, rtol=1e-6, atol=0)
     # theirs are single; with our tables only the formulas are compared

@@ -224,7 +224,6 @@ class Clipping(StrEnum):
 
     NONE = "none"
     STATIC = "static"
-    DYNAMIC = "dynamic"
 
 
 class SamplingParameters(Parameters):
@@ -236,8 +235,7 @@ class SamplingParameters(Parameters):
         solver: "ancestral" (the paper's Algorithm 2, T evaluations), "ddim", "dpm-solver++" or "unipc".
         evaluations: Network evaluations an image of the fast solvers, 4 to T; the ancestral sampler always takes T.
         variance: Of the ancestral sampler's steps: "beta" or "beta_tilde" (eq. 9); the others are deterministic.
-        clipping: "static" clips the implied x_0 to [-1, 1] at every step, "dynamic" clips and rescales it by its own
-            quantile (Saharia et al. 2022), which suits guidance, "none" leaves it.
+        clipping: "static" clips the implied x_0 to [-1, 1] at every step, "none" leaves it.
         guidance: 1 takes what the network says; more goes further, away from what it says without the class
             (classifier-free guidance; 0 is that alone) or, of a model that has one, from what its guide says (see
             `TrainingParameters.guide_epochs`), without the class too if both know how. All but 1 need a network trained

@@ -17,7 +17,7 @@ from malaria_diffusion.compute.device import resolve_device, resolve_precision
 from malaria_diffusion.compute.distributed import Processes, join_processes
 from malaria_diffusion.compute.randomness import Purpose, keyed_generator
 from malaria_diffusion.diffusion.config import Clipping, SamplingParameters, Solver
-from malaria_diffusion.diffusion.process.gaussian import DYNAMIC_LIMIT, DYNAMIC_QUANTILE, GaussianDiffusion
+from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
 from malaria_diffusion.errors import UserError
 
 # Where the fast solvers begin at the latest, as sqrt((1 - alpha_bar) / alpha_bar): the end of the linear schedule. From
@@ -37,11 +37,9 @@ def solver_config(diffusion: GaussianDiffusion, clipping: Clipping) -> dict[str,
         "sigma_max": SIGMA_MAX if (1 - last) / last > SIGMA_MAX**2 else None,
         # of solvers with even steps in t: the first is the noisiest
         "timestep_spacing": "trailing",
-        # clipping to [-1, 1] is thresholding with a largest value of 1
+        # clipping to [-1, 1] is thresholding with a largest value of 1, diffusers' default
         "clip_sample": False,
         "thresholding": clipping is not Clipping.NONE,
-        "dynamic_thresholding_ratio": DYNAMIC_QUANTILE,
-        "sample_max_value": DYNAMIC_LIMIT if clipping is Clipping.DYNAMIC else 1.0,
     }
 
 

@@ -8,10 +8,6 @@ from torch import Tensor
 from malaria_diffusion.diffusion.config import Clipping, Prediction, ProcessParameters, Variance
 from malaria_diffusion.diffusion.process.schedule import Schedule, schedule_from_parameters
 
-# Saharia et al. 2022, section 2.3; the bound keeps a single stray pixel from greying the image
-DYNAMIC_QUANTILE = 0.995
-DYNAMIC_LIMIT = 10.0
-
 
 class GaussianDiffusion:
     """q(x_t | x_0), q(x_{t-1} | x_t, x_0) and p(x_{t-1} | x_t) for images in [-1, 1].
@@ -115,16 +111,8 @@ class GaussianDiffusion:
 
 
 def limit_x_0(x_0: Tensor, clipping: Clipping) -> Tensor:
-    """Implied images, kept in [-1, 1] as `clipping` says.
-
-    Dynamic: clipped to the 0.995 quantile s of their own absolute values and divided by it, if s > 1.
-    """
-    if clipping is Clipping.NONE:
-        return x_0
-    if clipping is Clipping.STATIC:
-        return x_0.clamp(-1, 1)
-    s = x_0.abs().flatten(1).quantile(DYNAMIC_QUANTILE, dim=1).clamp(1, DYNAMIC_LIMIT).view(-1, 1, 1, 1)
-    return x_0.clamp(-s, s) / s
+    """Implied images, kept in [-1, 1] as `clipping` says."""
+    return x_0 if clipping is Clipping.NONE else x_0.clamp(-1, 1)
 
 
 def _gather(values: Tensor, t: Tensor, like: Tensor) -> Tensor:
