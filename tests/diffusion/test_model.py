@@ -98,6 +98,18 @@ def test_saving_does_not_change_the_model(model, tmp_path):
     assert torch.equal(answer(model.network), before)
 
 
+def test_half_the_space_costs_half_the_digits(model, tmp_path):
+    before = answer(model.network)
+    for name, dtype in (("whole", None), ("half", torch.bfloat16)):
+        model.save(tmp_path / name, dtype)
+    whole, half = (tmp_path / name / PARTS[1] for name in ("whole", "half"))
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    loaded, original = DiffusionModel.load(half.parents[1]).network.state_dict(), model.network.state_dict()
+    assert all(torch.equal(loaded[name], original[name].bfloat16().float()) for name in original)
+    assert all(weight.dtype == torch.float32 for weight in loaded.values())
+    assert torch.equal(answer(model.network), before)
+
+
 @pytest.mark.parametrize("label_dropout", [0.0, 0.1])
 def test_a_model_knows_a_class_for_none_if_labels_were_dropped(model, tmp_path, label_dropout):
     training = model.lineage.training.model_copy(update={"label_dropout": label_dropout})
