@@ -124,7 +124,7 @@ def membership(rng: np.random.Generator, told: float) -> dict[str, Any]:
         return {"auc": stratified_auc(loss[kept], member[kept], person[kept])}
 
     jackknife = Jackknife(measure, person.astype(str), 0.95)
-    interval = jackknife.share("auc", np.ones(len(person), bool))
+    interval = jackknife.share("auc")
     return {"membership": {"value": jackknife.values["auc"]} | interval._asdict()}
 
 

@@ -154,7 +154,7 @@ def test_a_cell_without_foreground_is_marked_and_has_no_missing_value(background
 @pytest.mark.parametrize("shape", [(2, 32, 32), (2, 1, 32, 32), (2, 3, 32, 16)])
 def test_what_is_no_image_is_refused(shape):
     for measure in (describe, dark_mask, image_factors):
-        with pytest.raises(UserError, match="square RGB"):
+        with pytest.raises(UserError, match="expected uint8 of shape"):
             measure(np.zeros(shape, dtype=np.uint8), BLACK, 30)
 
 

@@ -104,7 +104,7 @@ def classification_metrics(
         if name == "ece":
             value, interval = jackknife.error(name)
         else:
-            interval = jackknife.share(name, rests_on.get(name, np.ones(len(truth), bool)))
+            interval = jackknife.share(name, rests_on.get(name))
         found[name] = {"value": value} | interval._asdict()
     return found
 

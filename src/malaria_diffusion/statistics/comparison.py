@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.statistics.bootstrap import Interval
 
 MOST_CLASSES = 10  # that are compared, explained and shown one by one
 FEWEST_OF_A_CLASS = 5  # cells on a side, for a space of one dimension to measure them in, see `fidelity.Projection`
@@ -97,6 +99,22 @@ def compared_groups(labels: pd.Series, least: int = 1) -> list[str]:
     """
     counts = labels.value_counts().sort_index()
     return ["all", *counts.index] if len(counts) <= MOST_CLASSES and counts.min() >= least else ["all"]
+
+
+def in_group(labels: pd.Series, group: str) -> NDArray[np.bool_]:
+    """Which cells a group of `compared_groups` is of, (N,)."""
+    return ((group == "all") | (labels == group)).to_numpy()
+
+
+def beside_floor(found: Iterable[tuple[float, Interval]]) -> dict[str, float]:
+    """The columns of a table: a value, the floor, and their difference, each with _low and _high (of the value low and
+    high).
+    """
+    columns: dict[str, float] = {}
+    for name, (value, (low, high)) in zip(("value", "floor", "difference"), found, strict=True):
+        prefix = "" if name == "value" else f"{name}_"
+        columns |= {name: float(value), f"{prefix}low": float(low), f"{prefix}high": float(high)}
+    return columns
 
 
 def spread_rows(rows: NDArray[np.intp], units: NDArray[np.str_], count: int) -> NDArray[np.intp]:

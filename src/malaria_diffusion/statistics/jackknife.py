@@ -48,12 +48,14 @@ class Jackknife:
         self._without = {name: np.array([found[name] for found in without]) for name in self.values}
         self._confidence = confidence
 
-    def share(self, name: str, counted: NDArray[np.bool_], judges: NDArray[np.float64] | None = None) -> Interval:
-        """Of a measure from 0 to 1 that rests on the cells `counted` (N,), on the logit scale.
+    def share(
+        self, name: str, counted: NDArray[np.bool_] | None = None, judges: NDArray[np.float64] | None = None
+    ) -> Interval:
+        """Of a measure from 0 to 1, on the logit scale.
 
         Args:
             name: Of the measure.
-            counted: See above.
+            counted: The cells that it rests on, (N,); None: all.
             judges: Where the measure is a mean over two or more who judge the same cells, what it is of each: the
                 interval is then for new judges as well, see `_reach`.
         """
@@ -68,7 +70,7 @@ class Jackknife:
             return self.values[name], Interval(0.0, 1.0)
         bias = (self._groups - 1) * (float(np.nanmean(self._without[name])) - self.values[name])
         value = min(1.0, max(0.0, self.values[name] - bias))
-        reach = self._reach(name, self._effective_people(np.ones(len(self._owner), bool)))
+        reach = self._reach(name, self._effective_people(None))
         return value, Interval(max(0.0, value - reach), min(1.0, value + reach))
 
     def _reach(self, name: str, people: float, judges: NDArray[np.float64] | None = None) -> float:
@@ -78,8 +80,8 @@ class Jackknife:
             parts.append((float(judges.var(ddof=1)) / len(judges), len(judges) - 1))
         return half_width(parts, self._confidence)
 
-    def _effective_people(self, counted: NDArray[np.bool_]) -> float:
-        return effective_number(np.bincount(self._owner[counted]))
+    def _effective_people(self, counted: NDArray[np.bool_] | None) -> float:
+        return effective_number(np.bincount(self._owner if counted is None else self._owner[counted]))
 
 
 def effective_number(cells: NDArray[np.integer] | NDArray[np.floating]) -> float:
@@ -175,6 +177,6 @@ def compare_shares(
         return {"share": float(weights @ cells / weights.sum())}
 
     jackknife = Jackknife(share, people, confidence)
-    floor, of_floor = jackknife.values["share"], jackknife.share("share", np.ones(len(cells), bool))
+    floor, of_floor = jackknife.values["share"], jackknife.share("share")
     of_difference = difference_interval(value, of_value, floor, of_floor)
     return Shares((value, of_value), (floor, of_floor), (value - floor, of_difference))

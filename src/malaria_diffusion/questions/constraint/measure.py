@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from malaria_diffusion.statistics.comparison import compared_groups
+from malaria_diffusion.statistics.comparison import beside_floor, compared_groups, in_group
 from malaria_diffusion.statistics.jackknife import compare_shares
 
 TAIL = 0.005  # of training people's cells, beyond each limit
@@ -108,14 +108,14 @@ def constraint_table(
     if not limits:
         return pd.DataFrame(columns=COLUMNS)
     for group in compared_groups(cells["real"]["label"]):
-        chosen = {side: ((group == "all") | (table["label"] == group)).to_numpy() for side, table in cells.items()}
+        chosen = {side: in_group(table["label"], group) for side, table in cells.items()}
         people = cells["real"].loc[chosen["real"], "person"].to_numpy(dtype=str)
         for name in (ANY, *limits):
             real, synthetic = (_found(beyond[side][chosen[side]], name) for side in ("real", "synthetic"))
             counts = {"synthetic_cells": len(synthetic), "real_cells": len(real), "people": len(set(people))}
             rows.append(
                 {"violation": name, "group": group, "limit": limits.get(name, math.nan)}
-                | _compared(real, people, synthetic, confidence)
+                | beside_floor(compare_shares(synthetic, real, people, confidence))
                 | counts
             )
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -124,22 +124,3 @@ def constraint_table(
 def _found(beyond: pd.DataFrame, name: str) -> NDArray[np.bool_]:
     violated: NDArray[np.bool_] = (beyond if name == ANY else beyond[[name]]).gt(0).any(axis=1).to_numpy()
     return violated
-
-
-def _compared(
-    real: NDArray[np.bool_], people: NDArray[np.str_], synthetic: NDArray[np.bool_], confidence: float
-) -> dict[str, Any]:
-    (value, of_value), (floor, of_floor), (difference, of_difference) = compare_shares(
-        synthetic, real, people, confidence
-    )
-    return {
-        "value": value,
-        "low": of_value.low,
-        "high": of_value.high,
-        "floor": floor,
-        "floor_low": of_floor.low,
-        "floor_high": of_floor.high,
-        "difference": difference,
-        "difference_low": of_difference.low,
-        "difference_high": of_difference.high,
-    }

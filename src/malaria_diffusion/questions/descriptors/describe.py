@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from malaria_diffusion.errors import UserError
+from malaria_diffusion.classifier.data import check_cells
 from malaria_diffusion.questions.distributions.measure import CELLS_AT_ONCE, LUMA, foreground
 
 DESCRIPTORS = ("fill_fraction", "eccentricity", "hue", "saturation", "texture", "dark_spots", "dark_area")
@@ -50,7 +50,7 @@ def describe(cells: NDArray[np.uint8], background: tuple[int, int, int], thresho
         * dark_area: their share of the foreground, 0 to 1.
         * empty: no foreground; such a cell is 0 in all other columns.
     """
-    _check(cells)
+    check_cells(cells)
     parts = [
         _describe(np.asarray(cells[start : start + CELLS_AT_ONCE]), background, threshold)
         for start in range(0, max(len(cells), 1), CELLS_AT_ONCE)
@@ -74,7 +74,7 @@ def image_factors(cells: NDArray[np.uint8], background: tuple[int, int, int], th
         the stain leaves of it), focus (variance of the luma's Laplacian over the luma's variance, both away from the
         edge: fine detail for its contrast; 0 without any contrast), and empty (no foreground; all else is 0).
     """
-    _check(cells)
+    check_cells(cells)
     parts = []
     for start in range(0, max(len(cells), 1), CELLS_AT_ONCE):
         part = np.asarray(cells[start : start + CELLS_AT_ONCE])
@@ -111,7 +111,7 @@ def dark_mask(cells: NDArray[np.uint8], background: tuple[int, int, int], thresh
     Returns:
         bool, (N, S, S).
     """
-    _check(cells)
+    check_cells(cells)
     found = np.zeros((len(cells), *cells.shape[-2:]), dtype=np.bool_)
     for start in range(0, len(cells), CELLS_AT_ONCE):
         part = np.asarray(cells[start : start + CELLS_AT_ONCE])
@@ -207,10 +207,3 @@ def _eccentricity(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     yy, xx, xy = (mean_over(values, mask) for values in (y * y, x * x, x * y))
     middle, half = (yy + xx) / 2 + 1 / 12, np.hypot((yy - xx) / 2, xy)
     return np.sqrt(2 * half / (middle + half))
-
-
-def _check(cells: NDArray[np.uint8]) -> None:
-    if cells.dtype != np.uint8 or cells.ndim != 4 or cells.shape[1] != 3 or cells.shape[2] != cells.shape[3]:
-        raise UserError(
-            f"descriptors are of square RGB images, uint8, (N, 3, S, S); found {cells.dtype}, {cells.shape}"
-        )

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.questions.descriptors.describe import DESCRIPTORS
 from malaria_diffusion.statistics.bootstrap import Bootstrap
-from malaria_diffusion.statistics.comparison import compared_groups
+from malaria_diffusion.statistics.comparison import compared_groups, in_group
 from malaria_diffusion.statistics.permutation import rank_p, resplit_people
 
 PERMUTATIONS = 1000
@@ -199,7 +199,7 @@ def _chosen(
     """A group's descriptors and rows of the table on each side; and how many cells are left out."""
     values, of, empty = {}, {}, {}
     for side in SIDES:
-        member = (group == "all") | (cells[side]["label"] == group).to_numpy()
+        member = in_group(cells[side]["label"], group)
         nothing = described[side]["empty"].to_numpy(dtype=bool)
         values[side], of[side] = described[side][member & ~nothing], cells[side][member & ~nothing]
         empty[side] = int((member & nothing).sum())

@@ -18,7 +18,7 @@ from scipy.stats import chi2_contingency, t
 from tqdm.auto import tqdm
 
 from malaria_diffusion.errors import UserError
-from malaria_diffusion.statistics.comparison import compared_groups
+from malaria_diffusion.statistics.comparison import compared_groups, in_group
 from malaria_diffusion.statistics.config import ComparisonParameters
 from malaria_diffusion.statistics.permutation import (
     FEWEST_ON_A_SIDE,
@@ -288,9 +288,7 @@ def results_table(
             filled = {side: histograms[side][variable].sum(axis=1) > 0 for side in cells}
             _check_classes({side: table[filled[side]] for side, table in cells.items()})
             for group in groups:
-                inside = {
-                    side: (group == "all") | (table["label"] == group).to_numpy() for side, table in cells.items()
-                }
+                inside = {side: in_group(table["label"], group) for side, table in cells.items()}
                 chosen = {side: inside[side] & filled[side] for side in cells}
                 real, floor, synthetic = (
                     histograms[side][variable][chosen[side]] for side in ("real", "floor", "synthetic")

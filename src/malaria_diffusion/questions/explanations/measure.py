@@ -109,16 +109,11 @@ class Localisation(NamedTuple):
 
 
 def choose(labels: NDArray[np.str_], units: NDArray[np.str_], count: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Rows of `count` cells of each class, of as many units (people) as there are, by class.
-
-    Raises:
-        UserError: a class has fewer cells.
-    """
-    chosen = []
-    for label in np.unique(labels):
+    """Rows of at most `count` cells of each class, as many of each, of as many people as there are, by class."""
+    names, numbers = np.unique(labels, return_counts=True)
+    chosen, count = [], min(count, numbers.min())
+    for label in names:
         rows = rng.permutation(np.flatnonzero(labels == label))
-        if len(rows) < count:
-            raise UserError(f"{count} cells of each class were to be explained, but there are {len(rows)} of {label}")
         chosen.append(spread_rows(rows, units[rows], count))
     return np.concatenate(chosen)
 
@@ -218,8 +213,7 @@ def explain_some(
         rng: Source of the choice.
     """
     background, threshold, positive_class, most = question[:4]
-    count = min(most, int(np.unique(cells.labels, return_counts=True)[1].min()))
-    chosen = cells[choose(cells.labels, cells.people, count, rng)]
+    chosen = cells[choose(cells.labels, cells.people, most, rng)]
     shown = chosen.pixels
     asked = chosen.labels if positive_class is None else [positive_class] * len(chosen)
     positive = np.array([cells.class_names.index(name) for name in asked])

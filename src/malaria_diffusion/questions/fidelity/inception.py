@@ -20,7 +20,7 @@ from malaria_diffusion.compute.config import DeviceName
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.questions.fidelity.measure import SIDES, kernel_distances, resampled
 from malaria_diffusion.statistics.bootstrap import Bootstrap
-from malaria_diffusion.statistics.comparison import compared_groups
+from malaria_diffusion.statistics.comparison import beside_floor, compared_groups, in_group
 
 URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 SKIPPED = (
@@ -119,7 +119,7 @@ def inception_table(
     for group in tqdm(compared_groups(cells["real"]["label"], 2), desc="measuring FID and KID", unit="group"):
         sides = {}
         for side in SIDES:
-            chosen = (group == "all") | (cells[side]["label"] == group).to_numpy()
+            chosen = in_group(cells[side]["label"], group)
             people = None if side == "synthetic" else cells[side].loc[chosen, "person"].to_numpy(dtype=str)
             sides[side] = resampled(features[side][chosen], people, bootstrap)
         real = sides["real"]
@@ -129,10 +129,6 @@ def inception_table(
         )
         fid.append({"metric": "FID"} | about | {"value": value, "floor": floor, "difference": value - floor})
         draws, of_floor = (kernel_distances(real, sides[side]) for side in ("synthetic", "floor"))
-        row: dict[str, Any] = {"metric": "KID"} | about
-        for name, found in (("value", draws), ("floor", of_floor), ("difference", draws - of_floor)):
-            prefix = "" if name == "value" else f"{name}_"
-            low, high = bootstrap.interval(found[1:])
-            row |= {name: float(found[0]), f"{prefix}low": float(low), f"{prefix}high": float(high)}
-        kid.append(row)
+        found = ((drawn[0], bootstrap.interval(drawn[1:])) for drawn in (draws, of_floor, draws - of_floor))
+        kid.append({"metric": "KID"} | about | beside_floor(found))
     return pd.DataFrame(kid + fid)

@@ -18,9 +18,9 @@ from malaria_diffusion.classifier.features import FeatureSpace
 from malaria_diffusion.compute.config import DeviceName
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.statistics.bootstrap import Bootstrap, Interval, bootstrap_counts
-from malaria_diffusion.statistics.comparison import FEWEST_OF_A_CLASS, compared_groups
+from malaria_diffusion.statistics.comparison import FEWEST_OF_A_CLASS, beside_floor, compared_groups, in_group
 from malaria_diffusion.statistics.kernel_distance import capped, kernel
-from malaria_diffusion.statistics.neighbours import NEIGHBOURS, Owned, left_out_scores, scored
+from malaria_diffusion.statistics.neighbours import FEWEST, Owned, left_out_scores, scored
 from malaria_diffusion.statistics.sliced_wasserstein import sliced_wasserstein
 
 MOST_DIMENSIONS = 64
@@ -222,7 +222,6 @@ def fidelity_table(
     features: Mapping[str, NDArray[np.floating]],
     cells: dict[str, pd.DataFrame],
     bootstrap: Bootstrap,
-    neighbours: int = NEIGHBOURS,
 ) -> pd.DataFrame:
     """Every distance and score of synthetic against unseen real cells, beside its floor.
 
@@ -231,7 +230,6 @@ def fidelity_table(
         cells: For each side one row an image, with the columns label and person (unused for synthetic ones).
         bootstrap: Of the distances: of people for real cells, of images for synthetic ones. The scores' intervals leave
             out people and groups of images instead, at the same confidence, see `neighbours.scored`.
-        neighbours: See `neighbour_scores`.
 
     Returns:
         One row for each metric and group (see `compared_groups`): better ("smaller" or "larger"), n (images a side),
@@ -241,12 +239,12 @@ def fidelity_table(
         UserError: sides that differ in classes, in images of a class or in dimensions; features that are not finite;
             too few images or people.
     """
-    groups = _groups(features, cells, neighbours + 2)
+    groups = _groups(features, cells)
     rows: list[dict[str, Any]] = []
     for group in tqdm(groups, desc="measuring fidelity", unit="group"):
         sides = {}
         for side in SIDES:
-            chosen = (group == "all") | (cells[side]["label"] == group).to_numpy()
+            chosen = in_group(cells[side]["label"], group)
             people = None if side == "synthetic" else cells[side].loc[chosen, "person"].to_numpy(dtype=str)
             sides[side] = resampled(features[side][chosen], people, bootstrap)
         found: dict[str, Sequence[tuple[float, Interval]]] = {}
@@ -255,20 +253,17 @@ def fidelity_table(
             draws = (synthetic, floor, synthetic - floor)
             found[metric] = [(float(drawn[0]), bootstrap.interval(drawn[1:])) for drawn in draws]
         real, floors, made = (Owned(sides[side].features, sides[side].owner) for side in SIDES)
-        of_synthetic, of_floor = (left_out_scores(real, other, neighbours) for other in (made, floors))
+        of_synthetic, of_floor = (left_out_scores(real, other) for other in (made, floors))
         found |= scored(of_synthetic, of_floor, bootstrap.confidence)
         for metric, better in BETTER.items():
-            row: dict[str, Any] = {"metric": metric, "group": group, "better": better, "n": len(real.features)}
-            for name, (value, interval) in zip(("value", "floor", "difference"), found[metric], strict=True):
-                prefix = "" if name == "value" else f"{name}_"
-                row |= {name: value, f"{prefix}low": interval.low, f"{prefix}high": interval.high}
-            rows.append(row)
+            about = {"metric": metric, "group": group, "better": better, "n": len(real.features)}
+            rows.append(about | beside_floor(found[metric]))
     order = list(BETTER)
     rows.sort(key=lambda row: order.index(row["metric"]))
     return pd.DataFrame(rows)
 
 
-def _groups(features: Mapping[str, NDArray[np.floating]], cells: dict[str, pd.DataFrame], least: int) -> list[str]:
+def _groups(features: Mapping[str, NDArray[np.floating]], cells: dict[str, pd.DataFrame]) -> list[str]:
     """See `compared_groups`; every side must have as many of each class."""
     counts = {side: cells[side]["label"].value_counts().sort_index().to_dict() for side in SIDES}
     if any(counts[side] != counts["real"] for side in SIDES):
@@ -282,7 +277,7 @@ def _groups(features: Mapping[str, NDArray[np.floating]], cells: dict[str, pd.Da
             )
         if not np.isfinite(found).all():
             raise UserError(f"the features of {side} are not all finite")
-    return compared_groups(cells["real"]["label"], least)
+    return compared_groups(cells["real"]["label"], FEWEST)
 
 
 def _by_owner(values: NDArray[np.float64], owner: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -141,10 +141,8 @@ def _told_apart(losses: pd.DataFrame, stratum: NDArray[np.int64], bootstrap: Boo
         auc, plain = (stratified_auc(values[kept], is_member[kept], stratum[kept]) for values in (easier, loss))
         return {"auc": auc, "uncalibrated": plain}
 
-    jackknife, everyone = Jackknife(measure, person, bootstrap.confidence), np.ones(len(loss), bool)
-    auc, plain = (
-        {"auc": jackknife.values[name]} | jackknife.share(name, everyone)._asdict() for name in jackknife.values
-    )
+    jackknife = Jackknife(measure, person, bootstrap.confidence)
+    auc, plain = ({"auc": jackknife.values[name]} | jackknife.share(name)._asdict() for name in jackknife.values)
     rates: dict[str, float | None] = dict.fromkeys(("tpr", "tpr_low", "tpr_high", "fpr"))
     if FALSE_POSITIVE_RATE * (~is_member).sum() >= FEWEST_FALSE:
         tpr, fpr = true_positive_rate(easier, is_member)
@@ -294,7 +292,7 @@ def _auc_of_people(
         return {"auc": stratified_auc(means[kept], inside[kept], np.zeros(int(kept.sum()), np.int64))}
 
     jackknife = Jackknife(measure, np.arange(len(means)).astype(str), confidence)
-    return jackknife.values["auc"], jackknife.share("auc", np.ones(len(means), bool))
+    return jackknife.values["auc"], jackknife.share("auc")
 
 
 def attack_timesteps(timesteps: int) -> NDArray[np.int64]:

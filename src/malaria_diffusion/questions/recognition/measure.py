@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from malaria_diffusion.statistics.comparison import compared_groups
+from malaria_diffusion.statistics.comparison import compared_groups, in_group
 from malaria_diffusion.statistics.jackknife import compare_shares
 
 # by which the rate of synthetic cells recognised as intended may differ from that of real ones, chosen before the data
@@ -28,7 +28,7 @@ def recognised_as_intended(real: pd.DataFrame, synthetic: pd.DataFrame, confiden
     """
     rows = []
     for group in compared_groups(real["label"]):
-        own, made = (table[(group == "all") | (table["label"] == group)] for table in (real, synthetic))
+        own, made = (table[in_group(table["label"], group)] for table in (real, synthetic))
         right_made, right_own = ((table["label"] == table["predicted"]).to_numpy() for table in (made, own))
         sides = right_made, right_own, own["person"].to_numpy(dtype=str)
         found = compare_shares(*sides, confidence)

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import t
 
 from malaria_diffusion.classifier.config import ClassifierParameters, Recipe
 from malaria_diffusion.classifier.data import ClassifierData
@@ -18,6 +17,7 @@ from malaria_diffusion.files import locked, whole, write_array
 from malaria_diffusion.questions.utility.config import Arm
 from malaria_diffusion.questions.utility.trials import TrainingSet, Trial
 from malaria_diffusion.statistics.bootstrap import Interval
+from malaria_diffusion.statistics.jackknife import half_width, left_out_variance
 
 EPOCHS = 4  # the learning rate rises in the first and falls in the others
 TINTS = 0.1
@@ -139,14 +139,10 @@ def crossed_interval(values: NDArray[np.float64], people: NDArray[np.str_], conf
         return Interval(float("nan"), float("nan"))
     cells, sums = np.bincount(person), np.bincount(person, values.mean(axis=0))
     without = (sums.sum() - sums) / (cells.sum() - cells)
-    of_people = (number - 1) / number * np.square(without - without.mean()).sum()
-    of_seeds = values.mean(axis=1).var(ddof=1) / seeds
-    variance = of_people + of_seeds
-    if variance == 0:
-        return Interval(float(values.mean()), float(values.mean()))
-    degrees = variance**2 / (of_people**2 / (number - 1) + of_seeds**2 / (seeds - 1))
-    reach = t.ppf((1 + confidence) / 2, degrees) * np.sqrt(variance)
-    return Interval(float(values.mean() - reach), float(values.mean() + reach))
+    of_seeds = float(values.mean(axis=1).var(ddof=1)) / seeds
+    reach = half_width([(left_out_variance(without), number - 1), (of_seeds, seeds - 1)], confidence)
+    mean = float(values.mean())
+    return Interval(mean - reach, mean + reach)
 
 
 def _right(predictions: pd.DataFrame) -> NDArray[np.bool_]:

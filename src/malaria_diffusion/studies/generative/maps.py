@@ -36,7 +36,7 @@ def explain(
     They speak for the positive class, without one for the cell's own, against the most probable other.
     """
     names = np.array(cells.class_names)
-    chosen = cells[choose(cells.labels, cells.people, min(count, _fewest(cells)), rng)]
+    chosen = cells[choose(cells.labels, cells.people, count, rng)]
     pixels = chosen.pixels
     pairs = np.empty((len(chosen), 2), np.int64)
     pairs[:, 0] = chosen.classes if positive_class is None else cells.class_names.index(positive_class)
@@ -46,7 +46,3 @@ def explain(
     parts = model.maps(pixels, chosen.places, pairs)
     bias = model.rule.stages[-1].bias[pairs]
     return Maps(chosen, parts, names[pairs[:, 0]], parts.sum((1, 2)) + bias[:, 0] - bias[:, 1])
-
-
-def _fewest(cells: Cells) -> int:
-    return int(np.unique(cells.labels, return_counts=True)[1].min())

@@ -147,7 +147,7 @@ def agreement(predictions: pd.DataFrame, confidence: float) -> dict[str, Any]:
     right, right_too = right_of(ours) > 0, right_of(theirs) > 0
     return {
         "share": jackknife.values["same"],
-        **jackknife.share("same", np.ones(len(same), bool))._asdict(),
+        **jackknife.share("same")._asdict(),
         "kappa": float(cohen_kappa_score(said, also)),
         "both_right": int((right & right_too).sum()),
         "only_model_right": int((right & ~right_too).sum()),

@@ -176,15 +176,14 @@ def _measured(
         return [stratified_auc(-one.scores[kind][kept], one.member[kept], stratum[kept]) for one in attacked]
 
     jackknife = Jackknife(lambda weights: {"auc": float(np.mean(aucs(weights > 0)))}, people, confidence)
-    everyone = np.ones(len(people), dtype=bool)
-    found = {"auc": {"value": jackknife.values["auc"]} | jackknife.share("auc", everyone)._asdict()}
+    found = {"auc": {"value": jackknife.values["auc"]} | jackknife.share("auc")._asdict()}
     members, scores = _together(attacked, kind)
     bootstrap = Bootstrap(RESAMPLES, confidence, np.random.default_rng(0))
     for rate in rates:
         interval = rate_interval(-scores, members, np.tile(people, len(attacked)), rate, bootstrap)
         value = true_positive_rate(-scores, members, rate)[0]
         found[f"tpr at {rate:g}"] = {"value": value} | interval._asdict()
-    return found, np.array(aucs(everyone))
+    return found, np.array(aucs(np.ones(len(people), dtype=bool)))
 
 
 def _together(attacked: list[Target], kind: str) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
