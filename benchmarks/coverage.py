@@ -254,7 +254,10 @@ def of_similarity(trials: int, rng: np.random.Generator) -> list[dict[str, Any]]
             features["synthetic"] = capped(
                 bad.get("shift", 0) + bad.get("spread", 1) * rng.normal(size=(CELLS, DIMENSIONS))
             )
-            cells = {side: pd.DataFrame({"label": "A", "person": of.owner.astype(str)}) for side, of in sides.items()}
+            labels = np.where(np.arange(CELLS) < 3, "B", "A")  # too few of the second to be measured class by class
+            cells = {
+                side: pd.DataFrame({"label": labels, "person": of.owner.astype(str)}) for side, of in sides.items()
+            }
             cells["synthetic"] = cells["real"]
             fidelity = fidelity_table(features, cells, Bootstrap(200, 0.95, rng))
             owner = sizes(rng, people, CELLS)

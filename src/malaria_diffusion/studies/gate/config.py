@@ -18,7 +18,7 @@ class Rule(Parameters):
         at_most: The bound from above, or
         at_least: from below; one of the two.
         judged: What must keep to the bound. "interval": the end of its interval on the wrong side of the bound, so that
-            fewer people, whose intervals are wider, never make passing likelier. "value": the number itself.
+            fewer people, whose intervals are wider, hardly make passing likelier. "value": the number itself.
         plus: A number beside it in the summary (`floor`, `real`, `margin`) that is added to the bound.
         times: One that the bound is multiplied by. Of what stands beside, too, an interval counts by the end that
             makes passing harder, where there is one.
