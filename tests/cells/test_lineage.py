@@ -30,6 +30,7 @@ def model_of(table, cells_fingerprint="cells"):
     return {
         "identity": "m",
         "best_epoch": 3,
+        "training": {"guide_epochs": None},
         "cells_fingerprint": cells_fingerprint,
         "training_cells_fingerprint": training_cells_fingerprint(table),
         "training_people": list(trained_on["person"]),
@@ -93,7 +94,7 @@ def test_another_number_of_cells_is_refused(synthetic):
 def test_cells_by_another_training_or_epoch_are_refused():
     lineage = model_of(table_of(SPLITS))
     refuse_other_weights(lineage, dict(lineage))
-    for other in ({"identity": "n"}, {"best_epoch": 2}):
+    for other in ({"identity": "n"}, {"best_epoch": 2}, {"training": {"guide_epochs": 2}}):
         with pytest.raises(LineageError, match="sample first"):
             refuse_other_weights(lineage | other, lineage)
 

@@ -468,7 +468,7 @@ def test_averages_are_kept_side_by_side_and_the_nearest_is_kept_as_best(run, tmp
 def test_weights_to_guide_by_are_those_of_a_training_that_short(run, tmp_path):
     run(tmp_path / "short", epochs=1, decay_epochs=None, quality_epochs=1)
     run(tmp_path / "long", epochs=3, decay_epochs=None, quality_epochs=1, guide_epochs=1)
-    short, kept = weights_of(tmp_path / "short", "ema."), load_guide_weights(tmp_path / "long")
+    short, kept = weights_of(tmp_path / "short", "ema."), load_guide_weights(tmp_path / "long", 1)
     assert short.keys() == kept.keys()
     assert all(torch.equal(short[name], kept[name]) for name in short)
     finished = weights_of(tmp_path / "long", "ema.")
@@ -478,7 +478,7 @@ def test_weights_to_guide_by_are_those_of_a_training_that_short(run, tmp_path):
 def test_weights_to_guide_by_are_kept_by_a_training_that_goes_on(run, tmp_path):
     run(tmp_path, epochs=1, decay_epochs=None, quality_epochs=1)
     run(tmp_path, epochs=3, decay_epochs=None, quality_epochs=1, guide_epochs=2)
-    load_guide_weights(tmp_path)
+    load_guide_weights(tmp_path, 2)
     kept = (tmp_path / GUIDE).read_bytes()
     run(tmp_path, epochs=3, decay_epochs=None, quality_epochs=1, guide_epochs=2)
     assert (tmp_path / GUIDE).read_bytes() == kept
@@ -497,8 +497,14 @@ def test_weights_to_guide_by_that_were_not_kept_are_an_error_before_training(run
 
 def test_weights_to_guide_by_that_nobody_asked_for_are_not_there(run, tmp_path):
     run(tmp_path)
-    with pytest.raises(UserError, match=r"guide\.safetensors: not there.*guide_epochs"):
-        load_guide_weights(tmp_path)
+    with pytest.raises(UserError, match=r"guide\.safetensors: .*epoch 1, are not there, found nothing: .*guide_epochs"):
+        load_guide_weights(tmp_path, 1)
+
+
+def test_weights_to_guide_by_are_never_taken_for_those_of_another_epoch(run, tmp_path):
+    run(tmp_path, epochs=2, decay_epochs=None, quality_epochs=1, guide_epochs=1)
+    with pytest.raises(TrainingError, match="of epoch 2, are not there, found those of epoch 1"):
+        load_guide_weights(tmp_path, 2)
 
 
 # --- identity ---

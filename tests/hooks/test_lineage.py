@@ -62,6 +62,7 @@ def catalog(tmp_path):
     lineage = {
         "identity": "m",
         "best_epoch": 1,
+        "training": {"guide_epochs": None},
         "cells_fingerprint": packed(0).fingerprint,
         "training_cells_fingerprint": training_cells_fingerprint(TABLE),
         "training_people": ["P"],

@@ -77,13 +77,18 @@ def refuse_other_weights(model: dict[str, Any], lineage: dict[str, Any]) -> None
     Raises:
         LineageError: naming both.
     """
-    here, theirs = ((of["identity"], of["best_epoch"]) for of in (model, lineage))
+    here, theirs = weights_of(model), weights_of(lineage)
     if here != theirs:
         raise LineageError(
-            f"ddpm is training {here[0]}, epoch {here[1]}, but the synthetic cells are by {theirs[0]}, epoch "
-            f"{theirs[1]}; sample first",
-            Remedy.SAMPLING,
+            f"ddpm is training {here}, but the synthetic cells are by {theirs}; sample first", Remedy.SAMPLING
         )
+
+
+def weights_of(lineage: dict[str, Any]) -> str:
+    """Which weights these are, in words: training, epoch, and that of the network to guide by if there is one."""
+    guide = lineage["training"].get("guide_epochs")  # models older than guides do not tell
+    guided = "" if guide is None else f", guided by epoch {guide}"
+    return f"{lineage['identity']}, epoch {lineage['best_epoch']}{guided}"
 
 
 def refuse_other_summary(model: dict[str, Any], summary: dict[str, Any]) -> None:

@@ -172,5 +172,6 @@ def export_ddpm(ddpm_checkpoint: dict[str, Any], training_plan: dict[str, Any], 
     known = {"best_epoch": best.epoch, "kernel_distance": best.kernel_distance, "ema_decay": best.ema_decay}
     made = {"training_seconds": training_seconds(trained), "software": software()}
     lineage = Lineage.model_validate(training_plan | known | made)
-    guide = None if lineage.training.guide_epochs is None else load_guide_weights(trained)
+    guided_by = lineage.training.guide_epochs
+    guide = None if guided_by is None else load_guide_weights(trained, guided_by)
     return DiffusionModel.from_weights(best.weights, lineage, guide)

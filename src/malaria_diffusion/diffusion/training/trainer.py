@@ -44,10 +44,6 @@ from malaria_diffusion.errors import UserError
 CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"
 GUIDE = "guide.safetensors"
-_NO_GUIDE = (
-    "set diffusion.training.guide_epochs to null, to the epoch that was kept or to one still to come, or train anew "
-    "with another seed"
-)
 CHECKPOINT_SECONDS = 120
 CHECKPOINT_SHARE = 0.004  # of the time, at most
 LOG_STEPS = 20
@@ -220,17 +216,15 @@ def load_best_weights(folder: Path) -> BestWeights:
     return BestWeights(weights, progress["epoch"], progress["kernel_distance"], progress.get("ema_decay"))
 
 
-def load_guide_weights(folder: Path) -> dict[str, Tensor]:
-    """The averaged weights after `guide_epochs` epochs of the training in `folder`, by name.
+def load_guide_weights(folder: Path, epoch: int) -> dict[str, Tensor]:
+    """The averaged weights after `epoch` epochs of the training in `folder`, kept to guide by, by name.
 
     Raises:
-        UserError: they were not kept.
+        TrainingError: they were not kept; those of another epoch may have been.
         CheckpointError: the file is damaged.
     """
-    path = folder / GUIDE
-    if not path.exists():
-        raise UserError(f"{path}: not there: {_NO_GUIDE}")
-    return select(load_tensors(path), "ema.")
+    _check_guide(folder, epoch)
+    return select(load_tensors(folder / GUIDE), "ema.")
 
 
 def load_averaged(
@@ -407,12 +401,7 @@ class Trainer:
         asked = self.parameters.guide_epochs
         if asked is None or self.step < asked * self.feed.steps_per_epoch:
             return
-        path = self.folder / GUIDE
-        if not path.exists() or load_progress(path)["epoch"] != asked:
-            raise TrainingError(
-                f"{path}: weights to guide by, of epoch {asked}, are not there, and the training is past it: "
-                f"{_NO_GUIDE}"
-            )
+        _check_guide(self.folder, asked)
 
     def save_guide(self) -> None:
         """Keep the averaged weights of now to guide by."""
@@ -488,6 +477,19 @@ class Trainer:
             done = self.step / (parameters.decay_epochs * self.feed.steps_per_epoch)
             rate *= (1 + math.cos(math.pi * done)) / 2
         return rate
+
+
+def _check_guide(folder: Path, epoch: int) -> None:
+    """Make sure that the weights of this epoch were kept to guide by."""
+    path = folder / GUIDE
+    kept = load_progress(path)["epoch"] if path.exists() else None
+    if kept != epoch:
+        found = "nothing" if kept is None else f"those of epoch {kept}"
+        raise TrainingError(
+            f"{path}: weights to guide by, of epoch {epoch}, are not there, found {found}: set "
+            "diffusion.training.guide_epochs to null, to the epoch that was kept or to one still to come, or train "
+            "anew with another seed"
+        )
 
 
 def _named(parameters: Parameters) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def train_small_ddpm(data: TrainingData, like: Lineage, training: TrainingParame
     guide = None
     if training.guide_epochs is not None:
         guide = copy.deepcopy(objective.network)
-        guide.load_state_dict(select(load_guide_weights(place), "network."))
+        guide.load_state_dict(select(load_guide_weights(place, training.guide_epochs), "network."))
     return objective.denoiser(size, data.grey, guide)
 
 
