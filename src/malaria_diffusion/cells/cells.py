@@ -138,8 +138,15 @@ class Cells:
 
     @property
     def fingerprint(self) -> str:
-        """Of all pixels, names and labels of the set."""
+        """Of all pixels, names and labels of the set, however it is split."""
         return str(self.about["fingerprint"])
+
+    @property
+    def state(self) -> str | None:
+        """Fingerprints of the whole set, of its images and its table, so also of how it is split; None before it has
+        been saved.
+        """
+        return f"{self.fingerprint}-{self.about['table_fingerprint']}" if "table_fingerprint" in self.about else None
 
     @property
     def kind(self) -> str:

@@ -32,26 +32,12 @@ def short_hashes(table: pd.DataFrame) -> list[str]:
     return sorted(table["sha256"].str[:DIGITS])
 
 
-def check_summary(summary: dict[str, Any], fingerprint: str) -> None:
-    """Make sure that a dataset's summary is of the packed cells with this fingerprint.
-
-    Raises:
-        UserError: it is not.
-    """
-    if summary["fingerprint"] != fingerprint:
-        raise UserError(
-            f"cells and cell_table are of data {fingerprint}, dataset_summary of {summary['fingerprint']}: they are "
-            "from different runs; pack and split again",
-            Remedy.DATA,
-        )
-
-
 def fingerprint_cells(cells: NDArray[np.uint8], table: pd.DataFrame) -> str:
-    """Fingerprint of packed images with their names and labels.
+    """Fingerprint of images with their labels and, of packed ones, names.
 
     Args:
         cells: uint8, (N, 3, S, S).
-        table: N rows with the columns name and label.
+        table: N rows with the column label and, of packed cells, name.
 
     Raises:
         UserError: the two do not have the same length, so one of them is from another run.
@@ -65,5 +51,11 @@ def fingerprint_cells(cells: NDArray[np.uint8], table: pd.DataFrame) -> str:
     digest = hashlib.sha256(repr(cells.shape).encode())
     for start in range(0, len(cells), ROWS_AT_ONCE):
         digest.update(np.ascontiguousarray(cells[start : start + ROWS_AT_ONCE]).data)
-    digest.update("\n".join(table["label"] + "/" + table["name"]).encode())
+    names = table["label"] + "/" + table["name"] if "name" in table else table["label"]
+    digest.update("\n".join(names).encode())
     return digest.hexdigest()[:DIGITS]
+
+
+def fingerprint_table(table: pd.DataFrame) -> str:
+    """Fingerprint of all columns of a table, so also of how its cells are split, whatever its index."""
+    return hashlib.sha256(table.to_csv(index=False, lineterminator="\n").encode()).hexdigest()[:DIGITS]

@@ -1,4 +1,4 @@
-"""Catalog entries of cells: images, table and facts together, so that they cannot be of different runs."""
+"""Catalog entries of cells: images, table and facts together; those of different runs are told and refused."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,16 +18,24 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from malaria_diffusion.cells.cells import Cells
-from malaria_diffusion.cells.fingerprint import check_summary, fingerprint_cells, fingerprint_json
+from malaria_diffusion.cells.fingerprint import fingerprint_cells, fingerprint_table
 from malaria_diffusion.cells.lineage import refuse_other_model
+from malaria_diffusion.errors import Remedy, UserError
 from malaria_diffusion.files import whole, write_array
+
+PRINTS = ("fingerprint", "table_fingerprint")
 
 
 class _CellsDataset(AbstractDataset[Cells, Cells]):
-    """Images in an .npy file, a table and facts in two files beside it; loaded as a read-only memory map."""
+    """Images in an .npy file, a table and facts in two files beside it; loaded as a read-only memory map.
+
+    The facts hold fingerprints of both other files, as a kill between renaming the three leaves files of two runs.
+    """
 
     TABLE: ClassVar[str]
     FACTS: ClassVar[str]
+    AGAIN: ClassVar[tuple[str, Remedy]]  # how all three are made anew
+    _known: ClassVar[dict[tuple[int, ...], tuple[str, str]]] = {}  # of files in this state, which are hashed once
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._filepath = Path(filepath)
@@ -45,6 +54,36 @@ class _CellsDataset(AbstractDataset[Cells, Cells]):
     def preview(self, rows: int = 8, columns: int = 12) -> ImagePreview:
         """Images from all over the file on one sheet: a PNG in base64, which kedro viz shows."""
         return sheet(np.load(self._filepath, mmap_mode="r"), rows, columns)
+
+    def state(self) -> str | None:
+        """What tells these cells and their split from others, see `Cells.state`; None where there are none."""
+        if not self._exists():
+            return None
+        facts = self.facts()
+        if not facts.keys() >= set(PRINTS):  # of an earlier version
+            facts = self.load().about
+        return "-".join(facts[name] for name in PRINTS)
+
+    def _check(self, images: NDArray[np.uint8], table: pd.DataFrame, facts: dict[str, Any]) -> dict[str, str]:
+        """Make sure that the three are of one run, as far as the facts of an earlier version tell; their fingerprints.
+
+        Raises:
+            UserError: they are not.
+        """
+        states = [path.stat() for path in self.paths[:2]]
+        key = tuple(number for state in states for number in (state.st_ino, state.st_mtime_ns, state.st_size))
+        if key not in self._known:
+            self._known[key] = fingerprint_cells(images, table), fingerprint_table(table)
+        found = dict(zip(PRINTS, self._known[key], strict=True))
+        stated = {name: facts.get(name, found[name]) for name in PRINTS}
+        if stated != found:
+            names, (again, remedy) = [path.stem for path in self.paths], self.AGAIN
+            raise UserError(
+                f"{names[0]} and {names[1]} are of data {'-'.join(found.values())}, {names[2]} of "
+                f"{'-'.join(stated.values())}: they are from different runs; {again}",
+                remedy,
+            )
+        return found
 
     def _write(self, cells: Cells, facts: dict[str, Any]) -> None:
         images, table, about = self.paths
@@ -67,7 +106,7 @@ class PackedCells(_CellsDataset):
     """Packed cells with `cell_table.parquet` and `dataset_summary.json`, which must be of the same run."""
 
     TABLE, FACTS = "cell_table.parquet", "dataset_summary.json"
-    _fingerprints: ClassVar[dict[tuple[Any, ...], str]] = {}  # of files in this state, whose pixels are read once
+    AGAIN = "pack and split again", Remedy.DATA
 
     def load(self) -> Cells:
         """Map the images, read the rest, and make sure that they belong together.
@@ -76,13 +115,8 @@ class PackedCells(_CellsDataset):
             UserError: they do not.
         """
         images, table = np.load(self._filepath, mmap_mode="r"), pd.read_parquet(self.paths[1])
-        about, state = self.facts(), self._filepath.stat()
-        names = fingerprint_json(table[["label", "name"]].to_dict("list"))
-        key = (state.st_ino, state.st_mtime_ns, state.st_size, names)
-        if key not in self._fingerprints:
-            self._fingerprints[key] = fingerprint_cells(images, table)
-        check_summary(about, self._fingerprints[key])
-        return Cells(images, table, about)
+        about = self.facts()
+        return Cells(images, table, about | self._check(images, table, about))
 
     def save(self, data: Cells) -> None:
         """Move the file of a memory map into place, or write another array; all files appear together."""
@@ -93,21 +127,25 @@ class SyntheticCells(_CellsDataset):
     """Generated cells with `synthetic_table.parquet` and `synthetic_lineage.json`, which must be of the same run."""
 
     TABLE, FACTS = "synthetic_table.parquet", "synthetic_lineage.json"
+    AGAIN = "sample again", Remedy.SAMPLING
 
     def load(self) -> Cells:
         """Map the images, read the rest, and make sure that they belong together.
 
         Raises:
-            LineageError: they do not.
+            UserError: they do not.
         """
         images, table = np.load(self._filepath, mmap_mode="r"), pd.read_parquet(self.paths[1])
-        lineage = self.facts()
-        refuse_other_model(images, table, lineage)
-        return Cells.of_model(images, table, lineage)
+        facts = self.facts()
+        refuse_other_model(images, table, facts)
+        found = self._check(images, table, facts)
+        cells = Cells.of_model(images, table, {name: fact for name, fact in facts.items() if name not in PRINTS})
+        return replace(cells, about=cells.about | found)
 
     def save(self, data: Cells) -> None:
         """Write beside and rename; all files appear together."""
-        self._write(data, data.lineage or {})
+        prints = fingerprint_cells(data.pixels, data.table), fingerprint_table(data.table)
+        self._write(data, (data.lineage or {}) | dict(zip(PRINTS, prints, strict=True)))
 
 
 def sheet(images: NDArray[np.uint8], rows: int, columns: int) -> ImagePreview:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.cells.decode import BITS
-from malaria_diffusion.cells.fingerprint import fingerprint_cells
+from malaria_diffusion.cells.fingerprint import fingerprint_cells, fingerprint_table
 from malaria_diffusion.cells.grey import all_grey
 from malaria_diffusion.cells.packing import PackingParameters, pack_cells
 from malaria_diffusion.cells.sources import ImageSource, open_source
@@ -82,6 +82,7 @@ def prepare_cells(
     about = summarise(table, packed.rejected, packing, split) | {
         "source": str(source.location),
         "fingerprint": fingerprint_cells(packed.cells, table),
+        "table_fingerprint": fingerprint_table(table),
         "grey": all_grey(packed.cells),
     }
     return Cells(packed.cells, table, about), packed.rejected
