@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Remedy(StrEnum):
-    """What is to be done, or done again; the values are what Kedro's users give to `kedro run`."""
+    """What is most often to be done, or done again; the values are what Kedro's users give to `kedro run`."""
 
     IMAGES = "--params raw_cells=PATH"
     OTHER_PLACE = "--params synthetic_images=PATH"
@@ -14,6 +14,7 @@ class Remedy(StrEnum):
     TRAINING = "--pipeline diffusion"
     SAMPLING = "--pipeline diffusion --tags sample"
     GENERATION = "--pipelines data_processing,diffusion"
+    CLASSIFIER = "--pipeline validation --to-outputs yolo_classifier"
     BOUND = "--pipeline diffusion --nodes diffusion.draw_process,diffusion.measure_bound,diffusion.draw_bound"
     VALIDATION = "--pipeline validation"
 
@@ -27,6 +28,6 @@ class UserError(ValueError):
         remedy: What is to be done, where a Kedro run has an option or a command for it and adds it to the message.
     """
 
-    def __init__(self, message: str, remedy: Remedy | None = None) -> None:
+    def __init__(self, message: str, remedy: str | None = None) -> None:
         super().__init__(message)
         self.remedy = remedy

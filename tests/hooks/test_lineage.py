@@ -92,7 +92,7 @@ def enter(catalog, name, hooks=None):
     if "comparison" in inputs:
         study, generated = catalog["cells"].load(), catalog["synthetic_cells"].load()
         given["comparison"] = SimpleNamespace(study=study, generated=generated)
-    (hooks or LineageHooks()).before_node_run(given)
+    (hooks or LineageHooks()).before_node_run(NODES[name], catalog, given)
 
 
 @pytest.mark.parametrize("name", NODES)
@@ -151,7 +151,7 @@ def test_cells_packed_by_another_command_during_a_run_pass_no_door(catalog):
     hooks.before_pipeline_run(FLOWS["folds"], catalog)
     enter(catalog, "folds.judge_protocols", hooks)
     catalog["cells"].save(packed(1))
-    with pytest.raises(UserError, match="packed or split anew while this run was at work"):
+    with pytest.raises(UserError, match="cells changed while this run was at work"):
         enter(catalog, "folds.draw_mistakes", hooks)
 
 

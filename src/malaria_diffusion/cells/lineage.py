@@ -107,6 +107,28 @@ def refuse_other_summary(model: dict[str, Any], summary: dict[str, Any]) -> None
         )
 
 
+def refuse_other_origin(name: str, made_of: dict[str, str] | None, now: dict[str, str], remedy: str) -> None:
+    """Make sure that a result was made of the cells, models and synthetic cells at hand.
+
+    Args:
+        name: Of the result.
+        made_of: What tells those that it was made of from others, by their names; None if that was not noted.
+        now: The same of those at hand.
+        remedy: See `UserError`.
+
+    Raises:
+        LineageError: naming what is another one.
+    """
+    if made_of is None:
+        raise LineageError(
+            f"{name}: not known of which {' and '.join(now)} it was made, as a killed run or an earlier version left "
+            "it; make it again",
+            remedy,
+        )
+    if others := [what for what, state in now.items() if made_of.get(what) != state]:
+        raise LineageError(f"{name} was made of other {' and '.join(others)} than those at hand; make it again", remedy)
+
+
 def refuse_other_bound(bound: dict[str, Any], lineage: dict[str, Any]) -> None:
     """Make sure that a variational bound is of the model that synthetic cells with this `lineage` are by.
 

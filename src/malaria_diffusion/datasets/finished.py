@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from malaria_diffusion.cells.download import is_url
 from malaria_diffusion.datasets.cells import sheet
-from malaria_diffusion.datasets.store import Store
+from malaria_diffusion.datasets.store import Store, digest_of
 from malaria_diffusion.files import put_back, whole, write_array
 
 # of the project where the catalog says so: Kedro sees to relative paths under the key `path`
@@ -51,6 +51,10 @@ class FinishedPath(AbstractDataset[Path, Path]):
         place = Path(self._filepath)
         with whole(place) as beside:
             shutil.copytree(data, beside) if data.is_dir() else shutil.copy2(data, beside)
+
+    def state(self) -> str | None:
+        """What tells this artefact from others, of its content; None where there is none."""
+        return digest_of(self.load()) if self._exists() else None
 
     def _exists(self) -> bool:
         if self._store:

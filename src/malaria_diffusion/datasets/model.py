@@ -9,6 +9,7 @@ from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
 
+from malaria_diffusion.cells.lineage import weights_of
 from malaria_diffusion.datasets.finished import CACHE, FinishedPath
 from malaria_diffusion.diffusion.model import DiffusionModel
 
@@ -58,6 +59,11 @@ class ModelDataset(AbstractDataset[DiffusionModel, DiffusionModel]):
         except (OSError, ValueError, DatasetError):
             return None
         return found
+
+    def state(self) -> str | None:
+        """What tells this model from others, see `weights_of`; None where there is none."""
+        lineage = self.lineage() if self._exists() or self.is_shipped else None
+        return None if lineage is None else weights_of(lineage)
 
     def load(self) -> DiffusionModel:
         """Read the model.

@@ -72,7 +72,7 @@ class Store:
             path = beside / remote.split(f"/{version}/", 1)[1]
             path.parent.mkdir(parents=True, exist_ok=True)
             self._files.get_file(remote, str(path))
-        if _digest(beside / self._name) != version:
+        if digest_of(beside / self._name) != version:
             remove(beside)
             raise UserError(
                 f"{self.url}: version {version} is damaged or unfinished; make it again, or upload a good copy"
@@ -81,7 +81,7 @@ class Store:
 
     def _keep(self, data: Path) -> Path:
         """Copy `data` to where `load` will find it."""
-        local = self._cache / _digest(data) / self._name
+        local = self._cache / digest_of(data) / self._name
         with locked(self._cache):
             if not local.exists():
                 beside = self._cache / "upload"
@@ -128,7 +128,7 @@ def _paths(root: Path) -> list[Path]:
     return sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else [root]
 
 
-def _digest(root: Path) -> str:
+def digest_of(root: Path) -> str:
     """Of names and contents of all files; of a single file, of its content."""
     digest = hashlib.sha256()
     for path in _paths(root):
