@@ -11,10 +11,11 @@ from malaria_diffusion.cells.lineage import (
     LineageError,
     refuse_other_cells,
     refuse_other_model,
+    refuse_other_split,
     refuse_other_summary,
     refuse_other_weights,
 )
-from malaria_diffusion.cells.split import training_cells_fingerprint
+from malaria_diffusion.cells.split import SplitParameters, assign_splits, training_cells_fingerprint
 
 
 def table_of(splits):
@@ -64,6 +65,19 @@ def test_members_that_are_none_are_enough_to_refuse(change):
         now.loc[0, "audit"] = True
     with pytest.raises(LineageError, match="trained on other cells than the training cells of cells and cell_table:"):
         refuse_other_cells(model, "other pixels" if change == "pixels" else "cells", now)
+
+
+@pytest.mark.parametrize("strategy", ["person", "cell"])
+def test_parameters_that_cells_were_not_split_by_are_refused(strategy):
+    names = [f"C{person}P{person}_{label}_{k}.png" for person in range(40) for label in "AB" for k in range(5)]
+    table = pd.DataFrame({"name": names, "label": [name.split("_")[1] for name in names], "path": names})
+    used = SplitParameters(strategy=strategy)
+    split = assign_splits(table, used)
+    for other in ("person", "cell"):  # of which the cells tell
+        refuse_other_split(split, strategy, used.model_copy(update={"strategy": other}))
+    for change in ({"seed": 8}, {"test_fraction": 0.3}, {"audit_fraction": 0.1}, {"person_patterns": [r"^C(\d+)"]}):
+        with pytest.raises(LineageError, match=r"data_processing\.split puts \d+ of 400 cells elsewhere"):
+            refuse_other_split(split, strategy, used.model_copy(update=change))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from malaria_diffusion.cells.fingerprint import fingerprint_names, short_hashes
-from malaria_diffusion.cells.split import training_cells_fingerprint
+from malaria_diffusion.cells.split import SplitParameters, Strategy, assign_splits, training_cells_fingerprint
 from malaria_diffusion.errors import Remedy, UserError
 
 
@@ -46,6 +46,27 @@ def refuse_other_cells(
         f"{leak}: pack and split as it was when it trained, or {todo}",
         Remedy.SAMPLING if synthetic else Remedy.TRAINING,
     )
+
+
+def refuse_other_split(cell_table: pd.DataFrame, strategy: Strategy, parameters: SplitParameters) -> None:
+    """Make sure that cells are split as these parameters say.
+
+    Args:
+        cell_table: Of the packed cells.
+        strategy: By which they are split; that of the parameters does not count.
+        parameters: See there.
+
+    Raises:
+        LineageError: how many cells they put elsewhere.
+    """
+    asked = assign_splits(cell_table[["path", "name", "label"]], parameters.model_copy(update={"strategy": strategy}))
+    columns = ["person", "split", "audit"]
+    if others := int((asked[columns].to_numpy() != cell_table[columns].to_numpy()).any(axis=1).sum()):
+        raise LineageError(
+            f"data_processing.split puts {others} of {len(asked)} cells elsewhere than cells and cell_table have them: "
+            "set it to what they were split by, or pack and split again",
+            Remedy.DATA,
+        )
 
 
 def refuse_other_model(

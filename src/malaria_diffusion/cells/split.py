@@ -17,6 +17,8 @@ from malaria_diffusion.cells.errors import CellsError
 from malaria_diffusion.cells.fingerprint import fingerprint_names
 from malaria_diffusion.config import Parameters
 
+Strategy = Literal["person", "cell"]
+
 SPLITS = ("train", "val", "test")
 
 
@@ -34,7 +36,7 @@ class SplitParameters(Parameters):
         seed: Another seed gives another split.
     """
 
-    strategy: Literal["person", "cell"] = "person"
+    strategy: Strategy = "person"
     person_patterns: list[str] = Field([r"^C\d+(P\d+)", r"^(.+?)_IMG_"])
     smear_pattern: str | None = r"^(.+?)_IMG_"
     val_fraction: float = Field(0.15, gt=0, lt=0.5)

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from malaria_diffusion.cells.cells import Cells
+from malaria_diffusion.cells.lineage import refuse_other_split
 from malaria_diffusion.cells.split import SplitParameters, assign_splits, training_rows
 from malaria_diffusion.classifier.config import ClassifierParameters, FoldParameters, Recipe
 from malaria_diffusion.classifier.cross_validation import Fold, judge, person_folds
@@ -46,10 +47,13 @@ def judge_protocols(
 ) -> pd.DataFrame:
     """Train and judge the classifier under every protocol; a training that is finished already is not repeated.
 
+    The cells are split once more by the other strategy, and must be split by the same parameters as these say.
+
     Returns:
         One row a judged cell and protocol: protocol, fold, threshold (chosen on the fold's validation cells; one half
         without a positive class or for more than two classes), and the columns of `prediction_table`.
     """
+    refuse_other_split(cells.table, cells.about["split_strategy"], split)
     protocols = {FOLDS: person_folds(cells.table, folds.number, folds.seed)}
     for name, strategy in ((BY_PERSON, "person"), (BY_CELL, "cell")):
         table = assign_splits(cells.table[["path", "name", "label"]], split.model_copy(update={"strategy": strategy}))
