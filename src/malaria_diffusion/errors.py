@@ -14,6 +14,7 @@ class Remedy(StrEnum):
     TRAINING = "--pipeline diffusion"
     SAMPLING = "--pipeline diffusion --tags sample"
     GENERATION = "--pipelines data_processing,diffusion"
+    DATASET_FIGURE = "--nodes data_processing.draw_dataset"
     CLASSIFIER = "--pipeline validation --to-outputs yolo_classifier"
     BOUND = "--pipeline diffusion --nodes diffusion.draw_process,diffusion.measure_bound,diffusion.draw_bound"
     VALIDATION = "--pipeline validation"

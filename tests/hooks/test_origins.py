@@ -227,6 +227,13 @@ def test_a_result_of_a_killed_run_or_of_an_earlier_version_is_not_trusted(projec
         run(project, "measure")
 
 
+def test_a_classifier_that_has_come_from_elsewhere_judges_nothing(project):
+    run(project)
+    (project.folder / "yolo_classifier").write_text("weights of another project")
+    with pytest.raises(ClickException, match="yolo_classifier: not known of which cells it was made"):
+        run(project, flow="generative")
+
+
 def test_what_another_run_changes_in_the_meantime_is_noticed_when_a_result_is_saved(project, monkeypatch):
     run(project)
     hooks = doors.LineageHooks()
@@ -259,3 +266,6 @@ def test_of_every_result_that_the_report_joins_it_is_known_what_it_is_made_of():
     assert found["protocol_metrics"].made_of == found["ablation_claims"].made_of == {"cells"}
     assert found["variational_bound"].made_of == {"cells", "ddpm"}
     assert not SEALED & found.keys()
+    assert found["figure_0_dataset"].remedy.removeprefix("--nodes ") in {
+        node.name for node in FLOWS["__default__"].nodes
+    }

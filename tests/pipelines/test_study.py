@@ -458,6 +458,8 @@ def test_sampling_needs_no_training_and_no_cells(validated):
     assert set(table["label"]) == {"Parasitized"}
     assert set(table["solver"]) == {"ancestral"}
     assert "'Uninfected'" in validated.fails("run", "--pipeline", "validation")
+    message = validated.fails("run", "--pipeline", "validation", "--namespaces", "validation.report")
+    assert "was made of other synthetic_cells than those at hand; make it again: `kedro run --pipeline val" in message
 
 
 def test_a_model_that_knows_the_test_people_is_refused(validated):
@@ -466,6 +468,7 @@ def test_a_model_that_knows_the_test_people_is_refused(validated):
     assert "that now validate or test" in message
     assert "Traceback" not in message
     assert "kedro run --pipeline diffusion" in message
+    assert "data_processing.split puts" in validated.fails("run", "--pipeline", "folds")  # by the seed of before
 
 
 def test_a_training_that_was_finished_adds_no_version(validated):

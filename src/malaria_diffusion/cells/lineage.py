@@ -140,10 +140,10 @@ def refuse_other_origin(name: str, made_of: dict[str, str] | None, now: dict[str
     Raises:
         LineageError: naming what is another one.
     """
-    if made_of is None:
+    if made_of is None or made_of.get(name) != now.get(name):  # a classifier may have come from elsewhere
         raise LineageError(
-            f"{name}: not known of which {' and '.join(now)} it was made, as a killed run or an earlier version left "
-            "it; make it again",
+            f"{name}: not known of which {' and '.join(what for what in now if what != name)} it was made, as a killed "
+            "run, an earlier version or another project left it; make it again",
             remedy,
         )
     if others := [what for what, state in now.items() if made_of.get(what) != state]:

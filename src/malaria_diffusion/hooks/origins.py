@@ -33,6 +33,8 @@ class Origin(NamedTuple):
     @property
     def remedy(self) -> str:
         """How it is made again, see `UserError`."""
+        if self.pipeline == "data_processing":
+            return Remedy.DATASET_FIGURE  # without packing
         if self.pipeline == "diffusion" and MODEL in self.made_of:
             return Remedy.BOUND  # without training
         if self.name == CLASSIFIER:
