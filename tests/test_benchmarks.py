@@ -301,7 +301,7 @@ def test_contention_compares_what_it_has_measured(contention, tmp_path, monkeypa
 
 def test_coverage(tmp_path):
     parts = ["classifier", "recognition", "kernel distance", "neighbour scores", "factors", "gain", "alike"]
-    parts += ["attack", "readers"]
+    parts += ["attack", "descriptors", "readers"]
     result = start("coverage", "--trials", 1, "--only", *parts, "--json", tmp_path / "coverage.json")
     assert result.returncode == 0, result.stdout + result.stderr
     rows = pd.DataFrame(json.loads((tmp_path / "coverage.json").read_text())["rows"])
