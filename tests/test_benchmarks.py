@@ -314,13 +314,12 @@ def test_a_generator_that_is_off_in_one_way_is_not_very_similar(monkeypatch):
     spec = importlib.util.spec_from_file_location("simulated_coverage", BENCHMARKS / "coverage.py")
     coverage = importlib.util.module_from_spec(spec)  # not as "coverage", which is a package that others look for
     spec.loader.exec_module(coverage)
-    monkeypatch.setattr(coverage, "CELLS", 150)
-    monkeypatch.setattr(coverage, "PEOPLE", (15,))
-    monkeypatch.setattr(coverage, "DIMENSIONS", 4)
-    found = pd.DataFrame(coverage.of_similarity(2, np.random.default_rng(0))).set_index("what")
-    assert found[["confirmed", "refuted"]].isin([0, 0.5, 1]).all(axis=None)
-    assert found.loc["very similar: all features off by 0.18 deviations", "confirmed"] == 0
-    assert found.loc["very similar: 5 of 100 not recognised", "confirmed"] == 0
+    monkeypatch.setattr(coverage, "CELLS", 800)
+    monkeypatch.setattr(coverage, "PEOPLE", (35,))
+    monkeypatch.setattr(coverage, "CORRELATION", 0.01)
+    found = pd.DataFrame(coverage.of_similarity(1, np.random.default_rng(3))).set_index("what")
+    assert found.index[found["confirmed"] == 1].tolist() == ["very similar: perfect"]
+    assert found.loc["very similar: all features off by 0.18 deviations", "refuted"] == 1
 
 
 def test_gate(tmp_path):

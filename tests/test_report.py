@@ -535,6 +535,7 @@ def test_with_results_of_these_cells_no_command_is_shown(page):
         ("very similar", {"recognised": recognised(-0.2)}, "refuted"),
         ("very similar", {"recognised": recognised(0.06, "cannot tell")}, "not decided"),
         ("very similar", {"descriptor_tests": descriptors(0.01)}, "not decided"),
+        ("very similar", {"descriptor_tests": descriptors(np.nan)}, "not decided"),
         ("very similar", {"distribution_tests": distributions("not shown to be alike")}, "not decided"),
         ("denoise better", {}, "confirmed"),
         ("denoise better", {"ablation_claims": steps("refuted", "refuted")}, "refuted"),

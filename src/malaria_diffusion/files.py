@@ -87,8 +87,8 @@ def locked(path: Path) -> Iterator[None]:
 
 def replace(source: Path, target: Path) -> None:
     """Rename `source` to `target`, whatever is there; a folder is moved aside for the instant it takes."""
+    aside = _aside(target)
     if target.is_dir():
-        aside = _aside(target)
         remove(aside)
         try:
             target.rename(aside)
@@ -96,9 +96,9 @@ def replace(source: Path, target: Path) -> None:
         except BaseException:
             put_back(target)
             raise
-        remove(aside)
     else:
         source.replace(target)
+    remove(aside)
 
 
 def put_back(target: Path) -> None:
@@ -108,7 +108,7 @@ def put_back(target: Path) -> None:
 
 
 def _aside(target: Path) -> Path:
-    return target.with_name(target.name + ".old")
+    return target.with_name(f".{target.name}.replaced")
 
 
 def remove(path: Path) -> None:

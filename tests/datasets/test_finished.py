@@ -58,7 +58,7 @@ def test_a_failed_save_leaves_the_earlier_artefact(tmp_path, folder, monkeypatch
 
 def test_a_save_killed_between_its_renames_leaves_the_earlier_folder(tmp_path, folder):
     dataset = FinishedPath(filepath=str(tmp_path / "place"))
-    folder.rename(tmp_path / "place.old")
+    folder.rename(tmp_path / ".place.replaced")
     assert dataset.exists()
     assert (dataset.load() / "a.txt").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["place"]
@@ -67,10 +67,10 @@ def test_a_save_killed_between_its_renames_leaves_the_earlier_folder(tmp_path, f
 def test_a_save_killed_after_its_renames_leaves_the_new_folder(tmp_path, folder):
     dataset = FinishedPath(filepath=str(tmp_path / "place"))
     dataset.save(folder)
-    (tmp_path / "place.old").mkdir()
+    (tmp_path / ".place.replaced").mkdir()
     assert (dataset.load() / "a.txt").read_text() == "new"
     dataset.save(folder)
-    assert not (tmp_path / "place.old").exists()
+    assert not (tmp_path / ".place.replaced").exists()
 
 
 def test_memory_maps_are_loaded_read_only(tmp_path):

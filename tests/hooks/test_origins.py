@@ -261,7 +261,7 @@ def test_of_every_result_that_the_report_joins_it_is_known_what_it_is_made_of():
     joined = {name for node in nodes if node.namespace == "validation.report" for name in node.inputs}
     unknown = {name for name in joined if not name.startswith("params:")} - found.keys()
     assert unknown == {"cells", "synthetic_cells", "ddpm", "rejected_cells"}
-    assert found["summary"].made_of == {"cells", "synthetic_cells", "ddpm", "yolo_classifier"}
+    assert found["summary"].made_of == {"cells", "ddpm"}  # it is judged after another sampling of the model, too
     assert found["yolo_classifier"].made_of == {"cells", "yolo_classifier"}
     assert found["protocol_metrics"].made_of == found["ablation_claims"].made_of == {"cells"}
     assert found["variational_bound"].made_of == {"cells", "ddpm"}

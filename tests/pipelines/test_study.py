@@ -307,6 +307,7 @@ def test_every_table_has_rows_of_finite_numbers(validated, name):
     too_few = {  # seeds or people for an interval, or for what people differ by; "any" has no limit
         "utility_metrics": ["low", "high", "gain_low", "gain_high"],
         "explanations": ["low", "high"],
+        "descriptor_tests": ["rank_p", "rank_p_adjusted"],
         "acquisition_kept": ["margin"],
         "constraint_metrics": ["limit"],
     }

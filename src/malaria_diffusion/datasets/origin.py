@@ -18,6 +18,7 @@ def note(name: str, entry: AbstractDataset[Any, Any], made_of: dict[str, str] | 
     """Keep of what the result `name`, which lies where `entry` says, was made; None: forget it."""
     files, place = _place(name, entry)
     if made_of is not None:
+        files.makedirs(place.rpartition("/")[0], exist_ok=True)
         files.pipe_file(place, json.dumps(made_of).encode())
     elif files.exists(place):
         files.rm_file(place)
@@ -37,7 +38,7 @@ def _place(name: str, entry: AbstractDataset[Any, Any]) -> tuple[Any, str]:
     lies = entry._describe()
     path, protocol = str(lies["filepath"]), lies.get("protocol", "file")
     if protocol == "file" and not is_url(path):
-        return fsspec.filesystem("file", auto_mkdir=True), f"{Path(path).parent}/{FOLDER}/{name}.json"
+        return fsspec.filesystem("file"), f"{Path(path).parent}/{FOLDER}/{name}.json"
     url = path if is_url(path) else f"{protocol}://{path}"
     files, place = fsspec.core.url_to_fs(url, use_listings_cache=False)
     return files, f"{place.rpartition('/')[0]}/{FOLDER}/{name}.json"

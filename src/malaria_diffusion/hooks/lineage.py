@@ -8,7 +8,7 @@ from typing import Any
 
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
-from kedro.io import DataCatalog, MemoryDataset
+from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
@@ -26,7 +26,7 @@ from malaria_diffusion.datasets.model import ModelDataset
 from malaria_diffusion.datasets.origin import note, noted
 from malaria_diffusion.errors import UserError
 from malaria_diffusion.hooks.origins import CELLS, MODEL, SYNTHETIC, Origin, origins
-from malaria_diffusion.sentences import without_traceback
+from malaria_diffusion.sentences import sentence, without_traceback
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class LineageHooks:
             except LineageError as error:
                 if self._origins[name].is_of(node) or not isinstance(catalog[name], IfPresent):
                     raise
-                logger.warning("%s; until then it is left out", error)
+                logger.warning("%s; until then it is left out", sentence(error))
                 left_out[name] = None
         return left_out
 
@@ -89,9 +89,9 @@ class LineageHooks:
         if entry := self._kept(dataset_name):
             note(dataset_name, entry, None)
 
-    @hook_impl
+    @hook_impl(tryfirst=True)
     def after_dataset_saved(self, dataset_name: str) -> None:
-        """Note of what it was made."""
+        """Note of what it was made, before anything else that a save sets off can fail."""
         self._seen.pop(dataset_name, None)
         if entry := self._kept(dataset_name):
             note(dataset_name, entry, self._at_hand(self._origins[dataset_name].made_of))
@@ -134,9 +134,9 @@ class LineageHooks:
                 refuse_other_origin(name, noted(name, entry), now, origin.remedy)
 
     def _kept(self, name: str) -> Any:
-        """The entry of a result of which it is noted what it was made of; None of anything else."""
+        """The entry of a result of which it is noted what it was made of; None of anything else, or without a file."""
         entry = self._catalog.get(name) if name in self._origins else None
-        return None if isinstance(entry, MemoryDataset) else entry
+        return entry if entry is not None and "filepath" in entry._describe() else None
 
     def _at_hand(self, names: frozenset[str]) -> dict[str, str]:
         """What tells these from others now, of those that are there."""

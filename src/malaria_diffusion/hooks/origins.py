@@ -14,6 +14,7 @@ from malaria_diffusion.errors import Remedy
 CELLS, SYNTHETIC, MODEL, CLASSIFIER = "cells", "synthetic_cells", "ddpm", "yolo_classifier"
 SOURCES = {CELLS, SYNTHETIC, MODEL, CLASSIFIER}
 OF_CELLS_ALONE = {CLASSIFIER, "yolo_history"}  # its training is given synthetic cells to refuse them in time
+OF_ANY_SAMPLES = {"summary"}  # which names its model, and stays true when that is sampled anew
 SEALED = {"reader_key", "reader_scores"}  # readers answer when other cells may long be there
 
 
@@ -55,7 +56,9 @@ def origins(flows: Mapping[str, Pipeline]) -> dict[str, Origin]:
     def sources_of(name: str) -> frozenset[str]:
         given = makers[name].inputs if name in makers else []
         found = frozenset[str]().union(*({each} if each in SOURCES else sources_of(each) for each in given))
-        return found & {CELLS} if name in OF_CELLS_ALONE else found
+        if name in OF_CELLS_ALONE:
+            return found & {CELLS}
+        return found & {CELLS, MODEL} if name in OF_ANY_SAMPLES else found
 
     return {
         name: Origin(name, sources_of(name) | ({name} & SOURCES), _pipeline_of(makers[name]))

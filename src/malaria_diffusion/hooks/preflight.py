@@ -121,7 +121,7 @@ class PreflightHooks:
             raise click.ClickException(f"{name} is missing ({place}): {todo}")
 
     def _refuse_one_sided_sampling(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        if "params:validation.comparison" in pipeline.inputs() and "synthetic_cells" in pipeline.all_outputs():
+        if {"comparison", "synthetic_cells"} <= pipeline.all_outputs():
             count = catalog.load("params:diffusion.sampling").count
             counts = count if isinstance(count, dict) else {"each": count}
             packed: Any = catalog["cells"]

@@ -20,6 +20,20 @@ STUDIES = "utility"  # what can be run on its own needs these nodes as well
 
 def plan_validation(cells: Cells, classifier: ClassifierParameters, comparison: ComparisonParameters) -> list[str]:
     """Find out, before anything is trained, whether what is asked for is possible; return the class names."""
+    class_names = plan_classifier(cells, classifier, comparison)
+    if comparison.n < (least := FEWEST_OF_A_CLASS * len(class_names)):
+        raise UserError(
+            f"validation.comparison.n is {comparison.n}, but there are {len(class_names)} classes, and at least "
+            f"{FEWEST_OF_A_CLASS} cells of each are compared: give {least} or more"
+        )
+    more = "give more of it, or another data_processing.split.seed"
+    _refuse_too_few(cells.part("test"), "test people's", class_names, more)
+    _refuse_too_few(cells.part("train"), "training people's", class_names, more)
+    return class_names
+
+
+def plan_classifier(cells: Cells, classifier: ClassifierParameters, comparison: ComparisonParameters) -> list[str]:
+    """The same of the classifier alone."""
     from malaria_diffusion.compute.device import resolve_device
 
     class_names = cells.class_names
@@ -34,14 +48,6 @@ def plan_validation(cells: Cells, classifier: ClassifierParameters, comparison: 
             f"validation.comparison.positive_class is {comparison.positive_class!r}, the classes are {class_names}; "
             "name one, or null if no class is the finding"
         )
-    if comparison.n < (least := FEWEST_OF_A_CLASS * len(class_names)):
-        raise UserError(
-            f"validation.comparison.n is {comparison.n}, but there are {len(class_names)} classes, and at least "
-            f"{FEWEST_OF_A_CLASS} cells of each are compared: give {least} or more"
-        )
-    more = "give more of it, or another data_processing.split.seed"
-    _refuse_too_few(cells.part("test"), "test people's", class_names, more)
-    _refuse_too_few(cells.part("train"), "training people's", class_names, more)
     check_foreground(cells.pixels, cells.table["label"], cells.background, comparison.foreground_threshold)
     resolve_device(classifier.device)
     return class_names
@@ -75,9 +81,9 @@ def _refuse_too_few(cells: Cells, whose: str, class_names: list[str], todo: str,
         )
 
 
-PLAN = Step(plan_validation, ("cells", "params:validation.classifier", "params:validation.comparison"), "class_names")
+PLANNED = ("cells", "params:validation.classifier", "params:validation.comparison")
 STEPS = (
-    PLAN._replace(tags=STUDIES),
+    Step(plan_validation, PLANNED, "class_names", tags=STUDIES),
     Step(choose_cells, ("cells", "synthetic_cells", "params:validation.comparison"), "comparison", tags=STUDIES),
     Step(draw_synthetic_beside_real, ("comparison",), "figure_2_synthetic"),
 )

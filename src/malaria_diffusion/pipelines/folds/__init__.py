@@ -14,7 +14,8 @@ from malaria_diffusion.pipelines.folds.nodes import (
     measure_protocols,
 )
 from malaria_diffusion.pipelines.steps import in_box, nodes
-from malaria_diffusion.questions.comparison import PLAN
+from malaria_diffusion.questions.comparison import PLANNED, plan_classifier
+from malaria_diffusion.questions.question import Step
 
 
 def create_pipeline() -> Pipeline:
@@ -22,7 +23,7 @@ def create_pipeline() -> Pipeline:
     return in_box(
         "folds",
         [
-            *nodes([PLAN]),
+            *nodes([Step(plan_classifier, PLANNED, "class_names")]),
             Node(
                 judge_protocols,
                 inputs=[

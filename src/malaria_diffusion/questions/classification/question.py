@@ -37,7 +37,9 @@ def claims(results: Results, headlines: Mapping[str, Headline]) -> list[Claim]:
             "The classifier is an optimal fit",
             "neither over- nor underfits, by its loss curves",
             f"validation loss {number(fit['best_val_loss'])} after epoch {fit['best_epoch']}, "
-            f"{number(fit['last_val_loss'])} after {fit['epochs']}; training loss {number(fit['last_train_loss'])}",
+            f"{number(fit['last_val_loss'])} after {fit['epochs']}; means over a fifth of the epochs "
+            f"{number(fit['lowest_val_mean'])} at best, {number(fit['last_val_mean'])} at last; training loss "
+            f"{number(fit['last_train_loss'])}",
             judge_fit(fit),
         )
     ]
@@ -78,7 +80,7 @@ def judge_fit(fit: dict[str, Any]) -> Judged:
     overfitted = (last - best) / max(best, LEAST_LOSS)
     falling = (fit["earlier_train_loss"] - fit["last_train_loss"]) / max(fit["earlier_train_loss"], LEAST_LOSS)
     if overfitted > FIT_MARGIN:
-        return Judged(Verdict.REFUTED, f"overfits: the validation loss is {best:.2g} at best and {last:.2g} at last")
+        return Judged(Verdict.REFUTED, f"overfits: validation losses average {best:.2g} at best and {last:.2g} at last")
     if falling > FIT_MARGIN:
         return Judged(Verdict.REFUTED, f"underfits: the training loss still fell by {percent(falling)}")
     return Judged(Verdict.NOT_DECIDED, "neither shows")

@@ -70,7 +70,7 @@ def distance_tests(
           (1995).
         * floor_ks, floor_energy, floor_p: the same of other real people's cells.
         * rank_p: share of distances between two groups of real people that are as large as ks, see `resplit_people`;
-          1 where there are too few people to tell. And rank_p_adjusted.
+          NaN where there are too few people to tell. And rank_p_adjusted.
         * real_cells, floor_cells, synthetic_cells: used; real_empty, floor_empty, synthetic_empty: left out.
 
     Raises:
@@ -102,7 +102,7 @@ def distance_tests(
                 real, floor, synthetic = (values[side][name].to_numpy(dtype=float) for side in SIDES)
                 ks = _statistic(real, synthetic)
                 drawn = _ks(real, by_person, synthetic, by_image)
-                rank = 1.0
+                rank = np.nan
                 if split is not None:
                     pool = np.concatenate([real, floor])
                     rank = rank_p(ks, _ks(pool, split.unseen, pool, split.rest))
@@ -121,7 +121,9 @@ def distance_tests(
                 bar.update()
     table = pd.DataFrame(rows)
     for p in ("rank_p", "p"):
-        table.insert(list(table.columns).index(p) + 1, f"{p}_adjusted", false_discovery_control(table[p]))
+        adjusted = table[p].dropna()
+        adjusted[:] = false_discovery_control(adjusted) if len(adjusted) else []
+        table.insert(list(table.columns).index(p) + 1, f"{p}_adjusted", adjusted)  # by row, else NaN
     return table
 
 

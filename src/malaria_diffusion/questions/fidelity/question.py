@@ -55,13 +55,14 @@ def judge_similarity(
         return Judged(Verdict.REFUTED, f"worse than real cells: {', '.join(worse)}")
     if worse:
         return Judged(Verdict.NOT_DECIDED, f"beyond the floor, exploratory: {', '.join(worse)}")
-    apart = descriptors.loc[(descriptors["group"] == "all") & (descriptors["rank_p_adjusted"] < ALPHA), "descriptor"]
-    if len(apart):
+    ranks = descriptors[descriptors["group"] == "all"].set_index("descriptor")["rank_p_adjusted"]
+    if len(apart := ranks.index[ranks < ALPHA]):
         return Judged(Verdict.NOT_DECIDED, f"{', '.join(apart)}: beyond the floor")
     doubtful = [RECOGNISED] * (found["verdict"] != "as real") + beyond_margin(fidelity)
     doubtful += ["intensities"] * (not (levels(tests)["verdict"] == "alike").all())
+    doubtful += ["descriptors"] * bool(ranks.isna().any())  # too few people to rank them
     if doubtful:
-        return Judged(Verdict.NOT_DECIDED, f"not shown to lie within the margin: {', '.join(doubtful)}")
+        return Judged(Verdict.NOT_DECIDED, f"not shown to be alike: {', '.join(doubtful)}")
     return Judged(Verdict.CONFIRMED, "recognition, kernel distance, recall and intensities lie within their margins")
 
 

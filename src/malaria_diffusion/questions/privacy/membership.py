@@ -184,6 +184,9 @@ def true_positive_rate(
         rate: Of non-members.
         weights: How often each counts, (N,); None: once.
     """
+    if weights is not None:
+        kept = weights > 0
+        loss, is_member, weights = loss[kept], is_member[kept], weights[kept]
     if is_member.all() or not is_member.any():
         return float("nan"), float("nan")
     fpr, tpr, _ = roc_curve(is_member, -loss, sample_weight=weights, drop_intermediate=False)
