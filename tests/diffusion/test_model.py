@@ -6,6 +6,7 @@ import math
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel, UniPCMultistepScheduler
@@ -18,6 +19,7 @@ from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
 from malaria_diffusion.diffusion.process.schedule import LearnedSchedule, cosine_schedule, linear_schedule
 from malaria_diffusion.diffusion.sampling import Denoiser, sample_states
 from malaria_diffusion.errors import UserError
+from malaria_diffusion.pipelines.diffusion.nodes import draw_training
 
 LABELS = np.array([0, 1, 1])
 KINDS = list(ScheduleKind)
@@ -461,3 +463,13 @@ def test_a_copy_of_a_model_does_not_say_where_it_was_read_from(folder, tmp_path)
     for path in (tmp_path / "copy").rglob("*.json"):
         assert str(folder) not in path.read_text()
     DiffusionModel.load(tmp_path / "copy")
+
+
+def test_curves_of_another_training_are_not_drawn_as_the_model_s(model):
+    history = pd.DataFrame({"images_seen": [4, 8], "loss": [1.0, 0.5], "val_loss": [1.0, 0.6]})
+    history = history.assign(kernel_distance=[2.0, 1.0])
+    record = {"identity": model.lineage.identity, "epochs": model.lineage.epochs}
+    assert model.lineage.kind in draw_training(history, record, model).axes[0].get_title()
+    for other in ({"identity": "another"}, {"epochs": model.lineage.epochs + 1}):
+        with pytest.raises(UserError, match=r"training_history is of training .* but ddpm is of"):
+            draw_training(history, record | other, model)

@@ -14,6 +14,7 @@ from malaria_diffusion.errors import Remedy
 CELLS, SYNTHETIC, MODEL, CLASSIFIER = "cells", "synthetic_cells", "ddpm", "yolo_classifier"
 SOURCES = {CELLS, SYNTHETIC, MODEL, CLASSIFIER}
 OF_CELLS_ALONE = {CLASSIFIER, "yolo_history"}  # its training is given synthetic cells to refuse them in time
+TRAINING_FIGURE = "figure_7_training_loss"
 OF_ANY_SAMPLES = {"summary"}  # which names its model, and stays true when that is sampled anew
 SEALED = {"reader_key", "reader_scores"}  # readers answer when other cells may long be there
 
@@ -36,6 +37,8 @@ class Origin(NamedTuple):
         """How it is made again, see `UserError`."""
         if self.pipeline == "data_processing":
             return Remedy.DATASET_FIGURE  # without packing
+        if self.name == TRAINING_FIGURE:
+            return Remedy.TRAINING
         if self.pipeline == "diffusion" and MODEL in self.made_of:
             return Remedy.BOUND  # without training
         if self.name == CLASSIFIER:

@@ -68,7 +68,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 draw_training,
-                inputs=["training_history", "training_plan"],
+                inputs=["training_history", "ddpm_checkpoint", "ddpm"],
                 outputs="figure_7_training_loss",
                 name="draw_training",
             ),

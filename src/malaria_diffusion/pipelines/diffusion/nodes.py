@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.diffusion.config import SamplingParameters
-from malaria_diffusion.diffusion.lineage import Lineage
 from malaria_diffusion.diffusion.model import DiffusionModel
+from malaria_diffusion.errors import Remedy, UserError
 from malaria_diffusion.figures import diffusion as figures
 
 
@@ -27,6 +27,17 @@ def write_images(synthetic_cells: Cells) -> Cells:
     return synthetic_cells
 
 
-def draw_training(training_history: pd.DataFrame, training_plan: dict[str, Any]) -> Figure:
-    """Figure 7: the DDPM's loss."""
-    return figures.loss_curve(training_history, Lineage.model_validate(training_plan).kind)
+def draw_training(training_history: pd.DataFrame, ddpm_checkpoint: dict[str, Any], ddpm: DiffusionModel) -> Figure:
+    """Figure 7: the DDPM's loss.
+
+    Raises:
+        UserError: the history is of another training than the model.
+    """
+    trained, model = (ddpm_checkpoint["identity"], ddpm_checkpoint["epochs"]), ddpm.lineage
+    if trained != (model.identity, model.epochs):
+        raise UserError(
+            f"training_history is of training {trained[0]}, {trained[1]} epochs, but ddpm is of {model.identity}, "
+            f"{model.epochs}: train on and export it",
+            Remedy.TRAINING,
+        )
+    return figures.loss_curve(training_history, model.kind)
