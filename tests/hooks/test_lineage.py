@@ -10,7 +10,7 @@ from click import ClickException
 from kedro.io import DataCatalog, DatasetError, MemoryDataset
 
 from malaria_diffusion.cells.cells import Cells
-from malaria_diffusion.cells.fingerprint import fingerprint_cells, fingerprint_names
+from malaria_diffusion.cells.fingerprint import fingerprint_cells, fingerprint_names, fingerprints_of
 from malaria_diffusion.cells.split import training_cells_fingerprint
 from malaria_diffusion.datasets import cells as entries
 from malaria_diffusion.datasets.cells import PackedCells, SyntheticCells
@@ -169,7 +169,7 @@ def test_files_of_different_runs_are_refused_by_whoever_reads_them(catalog, tmp_
 
 def test_pixels_are_read_once_a_run(catalog, monkeypatch):
     read = []
-    monkeypatch.setattr(entries, "fingerprint_cells", lambda *given: read.append(1) or fingerprint_cells(*given))
+    monkeypatch.setattr(entries, "fingerprints_of", lambda *given: read.append(1) or fingerprints_of(*given))
     catalog["cells"].save(packed(3))  # of which nobody knows the fingerprint yet
     for _ in range(3):
         catalog["cells"].load()

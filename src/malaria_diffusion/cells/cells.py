@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from malaria_diffusion.cells.errors import CellsError
+from malaria_diffusion.cells.fingerprint import state_of
 from malaria_diffusion.cells.split import training_rows
 
 Part = Literal["train", "val", "test", "audit"]
@@ -146,7 +147,7 @@ class Cells:
         """Fingerprints of the whole set, of its images and its table, so also of how it is split; None before it has
         been saved.
         """
-        return f"{self.fingerprint}-{self.about['table_fingerprint']}" if "table_fingerprint" in self.about else None
+        return state_of(self.about)
 
     @property
     def kind(self) -> str:

@@ -15,6 +15,7 @@ from malaria_diffusion.errors import Remedy, UserError
 
 DIGITS = 16
 ROWS_AT_ONCE = 4096
+PRINTS = ("fingerprint", "table_fingerprint")  # of images, and of their table
 
 
 def fingerprint_json(value: Any) -> str:
@@ -59,3 +60,13 @@ def fingerprint_cells(cells: NDArray[np.uint8], table: pd.DataFrame) -> str:
 def fingerprint_table(table: pd.DataFrame) -> str:
     """Fingerprint of all columns of a table, so also of how its cells are split, whatever its index."""
     return hashlib.sha256(table.to_csv(index=False, lineterminator="\n").encode()).hexdigest()[:DIGITS]
+
+
+def fingerprints_of(cells: NDArray[np.uint8], table: pd.DataFrame) -> dict[str, str]:
+    """Both, as the facts of cells hold them; see `fingerprint_cells`."""
+    return dict(zip(PRINTS, (fingerprint_cells(cells, table), fingerprint_table(table)), strict=True))
+
+
+def state_of(facts: dict[str, Any]) -> str | None:
+    """What tells cells and their split from others, of their facts; None of facts without (an earlier version's)."""
+    return "-".join(facts[name] for name in PRINTS) if facts.keys() >= set(PRINTS) else None

@@ -47,20 +47,19 @@ def train(
     """Train; see `classifier.train_classifier`. `run` names what may be resumed."""
     last, best, finished = folder / "weights" / "last.pt", folder / "weights" / "best.pt", folder / "finished.json"
     kept = {"best": best, "last": last}[parameters.kept_epoch]
+    killed, done = None, dict[str, Any](history=[], effective={})
     if finished.is_file():
         done = json.loads(finished.read_text())
-        for record in done["history"]:
-            on_epoch(record)
+    elif (killed := _killed_run(last, best, run, parameters.epochs)) is not None:
+        done = killed["train_results"]
+    for record in done["history"]:
+        on_epoch(record)
+    if finished.is_file():
         return kept, _history(**done)
-    killed = _killed_run(last, best, run, parameters.epochs)
-    if killed is None or len(killed["train_results"]["history"]) < parameters.epochs:
+    if len(done["history"]) < parameters.epochs:  # else it was killed before its record
         trainer = CellTrainer(data, Recipe(parameters, folder, weights), run, killed, on_epoch)
         trainer.train()
         done = trainer.read_results_csv()
-    else:  # killed before its record
-        done = killed["train_results"]
-        for record in done["history"]:
-            on_epoch(record)
     for checkpoint in (best, last):  # of what only a resume needs
         with whole(checkpoint) as beside:
             strip_optimizer(checkpoint, str(beside))
@@ -382,8 +381,6 @@ class CellTrainer(ClassificationTrainer):
     def _start(self) -> None:
         if self.killed is not None:
             self.history = self.killed["train_results"]["history"]
-            for record in self.history:
-                self.on_epoch(record)
         self.amp = False  # validation in single precision; training goes by args.amp
         group = self.optimizer.param_groups[0]
         self.effective = {

@@ -18,12 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from malaria_diffusion.cells.cells import Cells
-from malaria_diffusion.cells.fingerprint import fingerprint_cells, fingerprint_table
+from malaria_diffusion.cells.fingerprint import PRINTS, fingerprints_of, state_of
 from malaria_diffusion.cells.lineage import refuse_other_model
 from malaria_diffusion.errors import Remedy, UserError
 from malaria_diffusion.files import whole, write_array
-
-PRINTS = ("fingerprint", "table_fingerprint")
 
 
 class _CellsDataset(AbstractDataset[Cells, Cells]):
@@ -35,7 +33,7 @@ class _CellsDataset(AbstractDataset[Cells, Cells]):
     TABLE: ClassVar[str]
     FACTS: ClassVar[str]
     AGAIN: ClassVar[tuple[str, Remedy]]  # how all three are made anew
-    _known: ClassVar[dict[tuple[int, ...], tuple[str, str]]] = {}  # of files in this state, which are hashed once
+    _known: ClassVar[dict[tuple[int, ...], dict[str, str]]] = {}  # of files in this state, which are hashed once
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._filepath = Path(filepath)
@@ -59,10 +57,7 @@ class _CellsDataset(AbstractDataset[Cells, Cells]):
         """What tells these cells and their split from others, see `Cells.state`; None where there are none."""
         if not self._exists():
             return None
-        facts = self.facts()
-        if not facts.keys() >= set(PRINTS):  # of an earlier version
-            facts = self.load().about
-        return "-".join(facts[name] for name in PRINTS)
+        return state_of(self.facts()) or self.load().state
 
     def _check(self, images: NDArray[np.uint8], table: pd.DataFrame, facts: dict[str, Any]) -> dict[str, str]:
         """Make sure that the three are of one run, as far as the facts of an earlier version tell; their fingerprints.
@@ -73,8 +68,8 @@ class _CellsDataset(AbstractDataset[Cells, Cells]):
         states = [path.stat() for path in self.paths[:2]]
         key = tuple(number for state in states for number in (state.st_ino, state.st_mtime_ns, state.st_size))
         if key not in self._known:
-            self._known[key] = fingerprint_cells(images, table), fingerprint_table(table)
-        found = dict(zip(PRINTS, self._known[key], strict=True))
+            self._known[key] = fingerprints_of(images, table)
+        found = self._known[key]
         stated = {name: facts.get(name, found[name]) for name in PRINTS}
         if stated != found:
             names, (again, remedy) = [path.stem for path in self.paths], self.AGAIN
@@ -144,8 +139,7 @@ class SyntheticCells(_CellsDataset):
 
     def save(self, data: Cells) -> None:
         """Write beside and rename; all files appear together."""
-        prints = fingerprint_cells(data.pixels, data.table), fingerprint_table(data.table)
-        self._write(data, (data.lineage or {}) | dict(zip(PRINTS, prints, strict=True)))
+        self._write(data, (data.lineage or {}) | fingerprints_of(data.pixels, data.table))
 
 
 def sheet(images: NDArray[np.uint8], rows: int, columns: int) -> ImagePreview:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Set
+from functools import cached_property
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
@@ -43,13 +44,15 @@ class LineageHooks:
 
     def __init__(self) -> None:
         self._seen: dict[str, str] = {}
-        self._origins: dict[str, Origin] = {}
+
+    @cached_property
+    def _origins(self) -> dict[str, Origin]:
+        return origins(pipelines)
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Look at what is there already, before any work."""
-        self._seen = {}
-        self._look_up(catalog)
+        self._seen, self._catalog = {}, catalog
         there = pipeline.inputs() & {CELLS, SYNTHETIC}
         with without_traceback():
             given = {name: catalog[name].load() for name in there}
@@ -70,7 +73,7 @@ class LineageHooks:
     @hook_impl
     def before_node_run(self, node: Node, catalog: DataCatalog, inputs: dict[str, Any]) -> dict[str, None]:
         """Look at what a node is given; what it can do without and is of other cells is left out."""
-        self._look_up(catalog)
+        self._catalog = catalog
         self._check(inputs)
         left_out: dict[str, None] = {}
         for name in (name for name in node.inputs if inputs.get(name) is not None):
@@ -95,11 +98,6 @@ class LineageHooks:
         self._seen.pop(dataset_name, None)
         if entry := self._kept(dataset_name):
             note(dataset_name, entry, self._at_hand(self._origins[dataset_name].made_of))
-
-    def _look_up(self, catalog: DataCatalog) -> None:
-        """Have what the other methods need, also in the processes of a parallel runner."""
-        self._catalog = catalog
-        self._origins = self._origins or origins(pipelines)
 
     def _check(self, given: dict[str, Any]) -> None:
         if (comparison := given.get("comparison")) is not None:

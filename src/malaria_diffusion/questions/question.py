@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -113,6 +114,11 @@ class Question:
     about_model: bool = False
     claims: Callable[[Results, Mapping[str, Headline]], list[Claim]] = lambda results, headlines: []
     context: Callable[[Results], dict[str, Any]] = lambda results: {}
+
+
+def bounds(low: float, high: float) -> dict[str, float | None]:
+    """An interval in a headline; None where there were too few to state one."""
+    return {"low": low if math.isfinite(low) else None, "high": high if math.isfinite(high) else None}
 
 
 def told(line: Headline) -> str:

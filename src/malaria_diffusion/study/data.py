@@ -7,7 +7,7 @@ import pandas as pd
 
 from malaria_diffusion.cells.cells import Cells
 from malaria_diffusion.cells.decode import BITS
-from malaria_diffusion.cells.fingerprint import fingerprint_cells, fingerprint_table
+from malaria_diffusion.cells.fingerprint import fingerprints_of
 from malaria_diffusion.cells.grey import all_grey
 from malaria_diffusion.cells.packing import PackingParameters, pack_cells
 from malaria_diffusion.cells.sources import ImageSource, open_source
@@ -79,10 +79,6 @@ def prepare_cells(
         logger.warning("rejected %d files, see rejected_cells: %s", len(packed.rejected), reasons)
     if synthetic := int(table["synthetic"].sum()):
         logger.warning("%d of %d images say that they are synthetic", synthetic, len(table))
-    about = summarise(table, packed.rejected, packing, split) | {
-        "source": str(source.location),
-        "fingerprint": fingerprint_cells(packed.cells, table),
-        "table_fingerprint": fingerprint_table(table),
-        "grey": all_grey(packed.cells),
-    }
+    about = summarise(table, packed.rejected, packing, split) | fingerprints_of(packed.cells, table)
+    about |= {"source": str(source.location), "grey": all_grey(packed.cells)}
     return Cells(packed.cells, table, about), packed.rejected

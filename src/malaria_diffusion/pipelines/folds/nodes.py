@@ -56,7 +56,9 @@ def judge_protocols(
     refuse_other_split(cells.table, cells.about["split_strategy"], split)
     protocols = {FOLDS: person_folds(cells.table, folds.number, folds.seed)}
     for name, strategy in ((BY_PERSON, "person"), (BY_CELL, "cell")):
-        table = assign_splits(cells.table[["path", "name", "label"]], split.model_copy(update={"strategy": strategy}))
+        table = cells.table
+        if strategy != cells.about["split_strategy"]:
+            table = assign_splits(table[["path", "name", "label"]], split.model_copy(update={"strategy": strategy}))
         sides = (training_rows(table), table["split"] == "val", table["split"] == "test")
         protocols[name] = [Fold(*(np.flatnonzero(side) for side in sides))]
     weights = resolve_weights(classifier.weights, workspace)

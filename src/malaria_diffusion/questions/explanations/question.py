@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from malaria_diffusion.questions.explanations.measure import MASKER
 from malaria_diffusion.questions.explanations.steps import STEPS
-from malaria_diffusion.questions.question import Claim, Definition, Headline, Judged, Question, Verdict, told
+from malaria_diffusion.questions.question import Claim, Definition, Headline, Judged, Question, Verdict, bounds, told
 from malaria_diffusion.questions.results import Results, only
 from malaria_diffusion.questions.text import number
 
@@ -29,12 +28,10 @@ def headlines(results: Results) -> dict[str, Headline]:
     line = {
         "what": what,
         "value": row["ratio"],
-        "low": row["low"] if math.isfinite(row["low"]) else None,
-        "high": row["high"] if math.isfinite(row["high"]) else None,
         "floor": chance["ratio"],
         "rests_on": f"{row['cells']} cells of {row['units']} people",
     }
-    return {"explanations": line}
+    return {"explanations": line | bounds(row["low"], row["high"])}
 
 
 def claims(results: Results, headlines: Mapping[str, Headline]) -> list[Claim]:

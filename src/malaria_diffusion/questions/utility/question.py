@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from malaria_diffusion.questions.question import Claim, Definition, Headline, Judged, Question, Verdict
+from malaria_diffusion.questions.question import Claim, Definition, Headline, Judged, Question, Verdict, bounds
 from malaria_diffusion.questions.results import Results, only
 from malaria_diffusion.questions.text import interval, percent, signed
 from malaria_diffusion.questions.utility.config import Arm
@@ -27,13 +27,11 @@ def headlines(results: Results) -> dict[str, Headline]:
     line = {
         "what": what,
         "value": row["gain"],
-        "low": row["gain_low"] if math.isfinite(row["gain_low"]) else None,  # of too few seeds
-        "high": row["gain_high"] if math.isfinite(row["gain_high"]) else None,
         "share": row["share"],
         "floor": 0.0,
         "rests_on": f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}",
     }
-    return {"utility": line}
+    return {"utility": line | bounds(row["gain_low"], row["gain_high"])}
 
 
 def claims(results: Results, headlines: Mapping[str, Headline]) -> list[Claim]:
