@@ -31,7 +31,7 @@ from malaria_diffusion.errors import UserError
 
 LABELS = np.array([0, 0, 0, 1, 1])
 NULL = 2
-FAST = [Solver.DDIM, Solver.DPM_SOLVER, Solver.UNIPC]
+FAST = [Solver.DDIM, Solver.DPM_SOLVER, Solver.SDE_DPM_SOLVER, Solver.UNIPC]
 NAMES = ["dark", "bright", "grey"]
 T = 20
 SCHEDULES = {
@@ -188,6 +188,10 @@ def test_no_images_are_an_empty_array(generate):
 # ---- the paper's sampler and DDIM, written out
 
 
+def noise_of(streams):
+    return np.stack([stream.standard_normal((3, 8, 8), dtype=np.float32) for stream in streams]).astype(np.float64)
+
+
 def limited(x_0, clipping):
     return np.clip(x_0, -1, 1) if clipping is Clipping.STATIC else x_0
 
@@ -214,18 +218,14 @@ def test_ancestral_sampling_is_algorithm_2(model, sampling_parameters, predictio
     betas = SCHEDULES["uneven"].betas.numpy()
     bars = np.cumprod(1 - betas)
     streams = [keyed_generator(0, Purpose.IMAGE, k) for k in range(len(LABELS))]
-
-    def noise():
-        return np.stack([stream.standard_normal((3, 8, 8), dtype=np.float32) for stream in streams]).astype(np.float64)
-
-    x_t = noise()
+    x_t = noise_of(streams)
     for t in reversed(range(T)):
         a, b = math.sqrt(bars[t]), math.sqrt(1 - bars[t])
         epsilon = (x_t - a * limited(implied_x_0(model.network, prediction, x_t, t, bars[t]), clipping)) / b
         x_t = (x_t - betas[t] / b * epsilon) / math.sqrt(1 - betas[t])
         if t > 0:
             tilde = (1 - bars[t - 1]) / (1 - bars[t]) * betas[t]
-            x_t += math.sqrt(betas[t] if variance is Variance.BETA else tilde) * noise()
+            x_t += math.sqrt(betas[t] if variance is Variance.BETA else tilde) * noise_of(streams)
     settings = sampling_parameters.model_copy(update={"variance": variance, "clipping": clipping})
     diffusion = GaussianDiffusion(SCHEDULES["uneven"], prediction)
     assert close(sample_states(Denoiser(model.network, diffusion, 8), LABELS, settings)[-1], x_t)
@@ -310,24 +310,32 @@ def test_fast_solvers_limit_implied_images_as_the_process_does(model, prediction
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("solver", [Solver.DPM_SOLVER, Solver.SDE_DPM_SOLVER])
 @pytest.mark.parametrize("clipping", list(Clipping))
-def test_dpm_solver_is_its_multistep_formula(model, sampling_parameters, clipping):
-    """Lu et al. 2022 (DPM-Solver++), algorithm 2, its first and last step of order 1."""
+def test_dpm_solver_is_its_multistep_formula(model, sampling_parameters, clipping, solver):
+    """Lu et al. 2022 (DPM-Solver++), algorithm 2 and section 5, their first and last step of order 1."""
     diffusion = GaussianDiffusion(SCHEDULES["linear"], Prediction.V)
-    settings = {"solver": Solver.DPM_SOLVER, "evaluations": 8, "clipping": clipping}
+    settings = {"solver": solver, "evaluations": 8, "clipping": clipping}
     recorded = Recorded(model.network)
     states = sample_states(Denoiser(recorded, diffusion, 8), LABELS, sampling_parameters.model_copy(update=settings))
     bars = diffusion.schedule.alpha_bars.numpy()
     ends = np.sqrt((1 - bars[[-1, 0]]) / bars[[-1, 0]])
     sigmas = [*np.geomspace(*ends, 8), 0.0]
     x_t, before = states[0].double().numpy(), None
+    streams = [keyed_generator(0, Purpose.IMAGE, k) for k in range(len(LABELS))]
+    assert np.array_equal(x_t, noise_of(streams))
     for k, (sigma, following) in enumerate(pairwise(sigmas)):
         x_0 = limited(implied_x_0(model.network, Prediction.V, x_t, recorded.t[k][0], 1 / (1 + sigma**2)), clipping)
         slope = 0 if before is None or following == 0 else np.log(sigma / following) / np.log(sigmas[k - 1] / sigma) / 2
         target = x_0 if before is None else x_0 + slope * (x_0 - before)
         a = math.sqrt(1 / (1 + following**2))
         of_x_t = following * a / (sigma / math.sqrt(1 + sigma**2))
-        x_t = of_x_t * x_t + (a - of_x_t / math.sqrt(1 + sigma**2)) * target
+        if solver is Solver.DPM_SOLVER:
+            x_t = of_x_t * x_t + (a - of_x_t / math.sqrt(1 + sigma**2)) * target
+        else:
+            kept = (following / sigma) ** 2
+            x_t = of_x_t * following / sigma * x_t + a * (1 - kept) * target
+            x_t += following * a * math.sqrt(1 - kept) * noise_of(streams)
         before = x_0
     assert close(states[-1], x_t)
 

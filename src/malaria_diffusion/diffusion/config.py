@@ -216,6 +216,7 @@ class Solver(StrEnum):
     ANCESTRAL = "ancestral"
     DDIM = "ddim"
     DPM_SOLVER = "dpm-solver++"
+    SDE_DPM_SOLVER = "sde-dpm-solver++"
     UNIPC = "unipc"
 
 
@@ -232,9 +233,11 @@ class SamplingParameters(Parameters):
     Attributes:
         count: Images of each class, or a number for each class by name.
         seed: Image k of a seed is the same in any batch and any number of images before it.
-        solver: "ancestral" (the paper's Algorithm 2, T evaluations), "ddim", "dpm-solver++" or "unipc".
+        solver: "ancestral" (the paper's Algorithm 2, T evaluations), "ddim", "dpm-solver++", "unipc" or
+            "sde-dpm-solver++" (Lu et al. 2022, section 5). The first and the last add noise at every step, the others
+            none.
         evaluations: Network evaluations an image of the fast solvers, 4 to T; the ancestral sampler always takes T.
-        variance: Of the ancestral sampler's steps: "beta" or "beta_tilde" (eq. 9); the others are deterministic.
+        variance: Of the ancestral sampler's steps: "beta" or "beta_tilde" (eq. 9).
         clipping: "static" clips the implied x_0 to [-1, 1] at every step, "none" leaves it.
         guidance: 1 takes what the network says; more goes further, away from what it says without the class
             (classifier-free guidance; 0 is that alone) or, of a model that has one, from what its guide says (see

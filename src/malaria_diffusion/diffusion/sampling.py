@@ -169,6 +169,8 @@ def fast_solver(
         ddim.set_timesteps(timesteps=[round(diffusion.timesteps * step / evaluations) - 1 for step in steps])
     else:
         kind = UniPCMultistepScheduler if solver is Solver.UNIPC else DPMSolverMultistepScheduler
+        if solver is Solver.SDE_DPM_SOLVER:
+            config["algorithm_type"] = "sde-dpmsolver++"
         scheduler = kind.from_config(config)
         scheduler.set_timesteps(evaluations)
     scheduler.set_begin_index(0)  # found by the first timestep otherwise, which may occur twice
@@ -223,5 +225,6 @@ def reverse_states(
         scheduler = fast_solver(diffusion, parameters.solver, parameters.evaluations, parameters.clipping)
         for step in scheduler.timesteps:
             output, _ = evaluate(x_t, int(step))
-            x_t = scheduler.step(output, step, x_t, return_dict=False)[0]
+            fresh: dict[str, Any] = {"variance_noise": noise()} if parameters.solver is Solver.SDE_DPM_SOLVER else {}
+            x_t = scheduler.step(output, step, x_t, return_dict=False, **fresh)[0]
             yield x_t
