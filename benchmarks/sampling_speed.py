@@ -54,13 +54,13 @@ from malaria_diffusion.errors import UserError
 from malaria_diffusion.figures.style import FLOOR, REAL, new_figure
 from malaria_diffusion.files import whole, write_array
 
-FAST = [Solver.DDIM, Solver.DPM_SOLVER, Solver.UNIPC]
+FAST = [Solver.DDIM, Solver.DPM_SOLVER, Solver.SDE_DPM_SOLVER, Solver.UNIPC]
 EVALUATIONS = [4, 6, 8, 10, 15, 20, 30, 50]
 MARGIN = 0.25  # of the ancestral sampler's distance, up to which a solver counts as good as it
 REFERENCE_CELLS = 2000
 TYPICAL_CELLS = 4000
 SUSPICIOUS = 3.0
-COLORS = dict(zip(FAST, ["#d95f02", "#1b9e77", "#7570b3"], strict=True))
+COLORS = dict(zip(FAST, ["#d95f02", "#1b9e77", "#e7298a", "#7570b3"], strict=True))
 
 
 class Setting(NamedTuple):

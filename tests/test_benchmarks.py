@@ -178,7 +178,7 @@ def model_and_cells(tmp_path):
 
 def test_sampling_speed(model_and_cells, tmp_path):
     found = figures_of("sampling_speed", tmp_path, *model_and_cells)
-    solvers = {"ddim", "dpm-solver++", "unipc"}
+    solvers = {"ddim", "dpm-solver++", "sde-dpm-solver++", "unipc"}
     assert found["solvers"].keys() == found["evaluations_equal"].keys() == found["ratio_to_ancestral"].keys() == solvers
     for one in (found["floor"], found["ancestral"], *(found["solvers"][name]["6"] for name in solvers)):
         assert len(one["values"]) == 5
@@ -187,7 +187,7 @@ def test_sampling_speed(model_and_cells, tmp_path):
     assert found["ancestral_ratio_to_peer"].keys() == {"float32", "bfloat16"}
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").iterdir()}
-    assert len(kept) == 5 * 7
+    assert len(kept) == 5 * 9
 
 
 def test_what_counts_as_good_as_the_ancestral_sampler(monkeypatch):
