@@ -224,8 +224,8 @@ def test_figures_show_every_class_and_descriptor():
     assert len(figure.axes) == 6
     assert f"KS {rows(tests, descriptor='hue', group='healthy')['ks'].item():.2f}" in figure.axes[0].get_title()
     found = associations(described, cells, Bootstrap(100, 0.95, rng))
-    matrices = association_matrices(*found, "Associations", "ill")
+    matrices = association_matrices(*found, "Associations")
     images = [axes.get_images()[0].get_array() for axes in matrices.axes[:3]]
     for image, name in zip(images, ("real", "floor", "synthetic"), strict=True):
-        part = rows(found.correlations, group="ill", side=name, first="hue", second="texture")["spearman"].item()
+        part = rows(found.correlations, group="all", side=name, first="hue", second="texture")["spearman"].item()
         assert image[0, 1] == image[1, 0] == pytest.approx(part)

@@ -55,20 +55,17 @@ def descriptor_distributions(
     return figure
 
 
-def association_matrices(
-    correlations: pd.DataFrame, differences: pd.DataFrame, title: str, group: str = "all"
-) -> Figure:
-    """Rank correlations between descriptors in unseen, other people's and synthetic cells, side by side.
+def association_matrices(correlations: pd.DataFrame, differences: pd.DataFrame, title: str) -> Figure:
+    """Rank correlations between descriptors in unseen, other people's and synthetic cells of all classes, side by side.
 
     Args:
         correlations: Of `measure.associations`.
         differences: See there.
         title: Of the figure.
-        group: "all" or a class.
     """
-    part = correlations[correlations["group"] == group]
+    part = correlations[correlations["group"] == "all"]
     names = list(dict.fromkeys([*part["first"], *part["second"]]))
-    row = differences[differences["group"] == group].iloc[0]
+    row = differences[differences["group"] == "all"].iloc[0]
     figure = new_figure(9, 3.7)
     axes = figure.subplots(1, 3, sharey=True)
     for place, (side, label) in zip(
