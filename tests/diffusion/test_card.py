@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 
 from malaria_diffusion.cards import CITATION, LICENSE
 from malaria_diffusion.diffusion.card import model_card
-from malaria_diffusion.diffusion.config import ScheduleKind
+from malaria_diffusion.diffusion.config import Prediction, ScheduleKind
 from malaria_diffusion.diffusion.model import DiffusionModel
 from malaria_diffusion.diffusion.process.gaussian import GaussianDiffusion
 
@@ -78,8 +78,12 @@ def test_the_examples_run_in_the_folder_of_the_model(folder, card, monkeypatch):
         exec(f"{example}\n{check}", names)
 
 
-def test_the_loop_with_diffusers_alone_runs_where_the_first_timestep_occurs_twice(model, tmp_path, monkeypatch):
-    process = model.lineage.process.model_copy(update={"timesteps": 10, "schedule": ScheduleKind.COSINE})
+@pytest.mark.parametrize(("prediction", "algorithm"), [("epsilon", "sde-dpmsolver++"), ("v_prediction", "dpmsolver++")])
+def test_the_loop_with_diffusers_alone_runs_where_the_first_timestep_occurs_twice(
+    model, tmp_path, monkeypatch, prediction, algorithm
+):
+    changed = {"timesteps": 10, "schedule": ScheduleKind.COSINE, "prediction": Prediction(prediction)}
+    process = model.lineage.process.model_copy(update=changed)
     lineage = model.lineage.model_copy(update={"process": process})
     DiffusionModel(model.network, GaussianDiffusion.from_parameters(process), lineage).save(tmp_path)
     loop = re.findall(r"```python\n(.*?)```", (tmp_path / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
@@ -88,6 +92,7 @@ def test_the_loop_with_diffusers_alone_runs_where_the_first_timestep_occurs_twic
     exec(loop, names)
     first, second = names["scheduler"].timesteps[:2]
     assert first == second
+    assert names["scheduler"].config.algorithm_type == algorithm
     assert names["images"].shape == (2, 3, 8, 8)
     assert names["images"].isfinite().all()
 

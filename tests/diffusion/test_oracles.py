@@ -224,8 +224,8 @@ IMAGE_MEANS = np.array([np.linspace(-0.5, 0.3, 12), np.linspace(0.3, -0.4, 12)])
 IMAGE_COVARIANCES = np.array([COVARIANCE, COVARIANCE[::-1, ::-1]])
 
 # largest error of a covariance, with the two standard deviations as its unit, at 100 evaluations (ancestral: T = 200)
-COVARIANCE_ERROR = {Solver.ANCESTRAL: 0.1, Solver.DDIM: 0.1, Solver.SDE_DPM_SOLVER: 0.1} | dict.fromkeys(
-    [Solver.DPM_SOLVER, Solver.UNIPC], 0.02
+COVARIANCE_ERROR = {Solver.ANCESTRAL: 0.1, Solver.DDIM: 0.1} | dict.fromkeys(
+    [Solver.DPM_SOLVER, Solver.SDE_DPM_SOLVER, Solver.UNIPC], 0.02
 )
 
 

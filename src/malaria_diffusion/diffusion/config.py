@@ -234,8 +234,8 @@ class SamplingParameters(Parameters):
         count: Images of each class, or a number for each class by name.
         seed: Image k of a seed is the same in any batch and any number of images before it.
         solver: "ancestral" (the paper's Algorithm 2, T evaluations), "ddim", "dpm-solver++", "unipc" or
-            "sde-dpm-solver++" (Lu et al. 2022, section 5). The first and the last add noise at every step, the others
-            none.
+            "sde-dpm-solver++" (DPM-Solver++ of the SDE, Lu et al. 2022). "ancestral" and "sde-dpm-solver++" add noise
+            at every step, the others none.
         evaluations: Network evaluations an image of the fast solvers, 4 to T; the ancestral sampler always takes T.
         variance: Of the ancestral sampler's steps: "beta" or "beta_tilde" (eq. 9).
         clipping: "static" clips the implied x_0 to [-1, 1] at every step, "none" leaves it.
