@@ -1,5 +1,6 @@
 """The report on small made-up results: what it says, what it leaves out, and what its verdicts are."""
 
+import base64
 import io
 import re
 from dataclasses import replace
@@ -8,6 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from scipy.stats import t
 
 from malaria_diffusion.cells.lineage import LineageError
@@ -24,6 +26,7 @@ from malaria_diffusion.report.sections.steps.question import STEP_CLAIMS
 from malaria_diffusion.statistics.config import ComparisonParameters
 from malaria_diffusion.study import validation
 
+from .projects import ROOT
 from .toys import toy
 
 FIGURES = figure_names()
@@ -406,6 +409,17 @@ def test_terms_say_on_hover_and_in_the_list_what_they_mean(page):
         assert " ".join(definition.text.split()) in page.text
 
 
+@pytest.mark.parametrize("phantom", [True, False])
+def test_phantom_cells_alone_have_the_reference_model_s_beside_them(phantom):
+    catalog = yaml.safe_load((ROOT / "conf/base/catalog.yml").read_text())
+    sheet = (ROOT / catalog["reference_sheet"]["dataset"]["filepath"]).read_bytes()
+    results = made(phantom=phantom)
+    html = render_report(summary_of(results), results, {}, sheet)
+    assert html.count("data:image/png;base64," + base64.b64encode(sheet).decode()) == phantom
+    assert ("Not of this run." in Page(html).text) == phantom
+    assert "Not of this run." not in rendered(results)
+
+
 def test_figures_are_numbered_once_from_0(page):
     numbers = [int(number) for number in re.findall(r"Figure (\d+)\.", page.text)]
     assert sorted(numbers) == list(range(len(FIGURES)))
@@ -620,7 +634,7 @@ def test_numbers_have_the_decimals_of_their_interval(numbers, shown):
 def test_the_nodes_give_the_report_all_it_needs():
     nodes = {node.name: set(node.inputs) for node in create_pipeline().nodes}
     results = set(result_names()) | {"cells"}  # which know of themselves
-    assert set(FIGURES) | results | {"summary"} == nodes["write_report"]
+    assert set(FIGURES) | results | {"summary", "reference_sheet"} == nodes["write_report"]
     assert results < nodes["summarise_study"]
 
 

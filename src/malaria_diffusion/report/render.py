@@ -19,13 +19,16 @@ from malaria_diffusion.report.contents import answered, definitions, figure_name
 from malaria_diffusion.report.scorecard import scorecard
 
 
-def render_report(summary: dict[str, Any], results: Results, figures: Mapping[str, bytes]) -> str:
+def render_report(
+    summary: dict[str, Any], results: Results, figures: Mapping[str, bytes], reference_sheet: bytes | None = None
+) -> str:
     """Fill the template.
 
     Args:
         summary: See `summary_of`.
         results: What it sums up.
         figures: PNG files by name; one that is not there is left out.
+        reference_sheet: A PNG file of cells of the reference model, models/nlm-64, shown beside phantom cells.
 
     Returns:
         HTML with the figures in it.
@@ -48,6 +51,7 @@ def render_report(summary: dict[str, Any], results: Results, figures: Mapping[st
         "rules": rules(),
         "definitions": definitions(),
         "figures": {name: base64.b64encode(image).decode() for name, image in figures.items()},
+        "reference_sheet": base64.b64encode(reference_sheet).decode() if reference_sheet and results.phantom else None,
         "numbers": {name: number for number, name in enumerate(figure_names())},
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }

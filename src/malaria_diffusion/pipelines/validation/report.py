@@ -28,12 +28,15 @@ def summarise_study(
     return summary
 
 
-def write_report(summary: dict[str, Any] | None, cells: Cells, **given: Any) -> str:
+def write_report(
+    summary: dict[str, Any] | None, cells: Cells, reference_sheet: bytes | None = None, **given: Any
+) -> str:
     """One HTML file with everything in it."""
     summary = _there(summary)
     found = {name: given[name] for name in result_names()}
     results = Results(cells.about, summary["positive_class"], summary["confidence"], found)
-    return render_report(summary, results, {name: given[name] for name in figure_names() if given[name] is not None})
+    figures = {name: given[name] for name in figure_names() if given[name] is not None}
+    return render_report(summary, results, figures, reference_sheet)
 
 
 def write_model_card(ddpm: DiffusionModel, summary: dict[str, Any] | None) -> str:
@@ -55,7 +58,10 @@ def create_pipeline() -> Pipeline:
                 name="summarise_study",
             ),
             Node(
-                write_report, inputs=results | figures | {"summary": "summary"}, outputs="report", name="write_report"
+                write_report,
+                inputs=results | figures | {name: name for name in ("summary", "reference_sheet")},
+                outputs="report",
+                name="write_report",
             ),
             Node(
                 write_model_card,
