@@ -28,9 +28,7 @@ def summarise_study(
     return summary
 
 
-def write_report(
-    summary: dict[str, Any] | None, cells: Cells, reference_sheet: bytes | None = None, **given: Any
-) -> str:
+def write_report(summary: dict[str, Any] | None, cells: Cells, reference_sheet: bytes | None, **given: Any) -> str:
     """One HTML file with everything in it."""
     summary = _there(summary)
     found = {name: given[name] for name in result_names()}
